@@ -1,0 +1,171 @@
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Outcome, Private, PushId, Record};
+
+/// What identifies a call: never the `subscriptionId`, which all calls of a binding share, and never a nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallKey<'a> {
+    /// The Huawei application.
+    pub app_key: &'a str,
+    /// The call chain.
+    pub session_id: Private<&'a str>,
+    /// The call record, or "" where Huawei sent none.
+    pub icid: &'a str,
+}
+
+impl CallKey<'_> {
+    /// The call's public id: 32 lower-case hex digits, the first half of the SHA-256 of the length-prefixed parts.
+    ///
+    /// Stable for ever: it is the store's primary key and the `webhook-id` by which a business recognises a call, and it
+    /// shows nothing of the `sessionId`, which may contain phone numbers.
+    pub fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.app_key, self.session_id.expose(), self.icid] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// The claim is granted, its outcome not yet reported, its deadline not yet past.
+    Pending,
+    /// The business answered, with whatever status.
+    Answered,
+    /// The callback certainly never left.
+    NotSent,
+    /// The callback left, or may have; no answer came.
+    MaybeSent,
+    /// There was nobody to call back.
+    Skipped,
+    /// The deadline passed without an outcome: the gateway died between claim and outcome. Derived when read, never
+    /// written; a late outcome replaces it.
+    Unknown,
+}
+
+/// One call as operators and reconciling businesses see it: `GET /v1/calls/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallView {
+    /// The call's id, equal to the `webhook-id` of its callback.
+    pub call_id: String,
+    /// The Huawei application whose push brought it.
+    pub app_key: String,
+    /// The call chain at Huawei.
+    pub session_id: Private<String>,
+    /// The call record at Huawei, or "".
+    pub icid: String,
+    /// Where it stands now.
+    pub state: CallState,
+    /// What became of the callback; `null` while pending or unknown.
+    pub outcome: Option<Outcome>,
+    /// The push that holds the claim.
+    pub push_id: PushId,
+    /// When the gateway received that push, epoch milliseconds.
+    pub received_at: i64,
+    /// When the store committed the call, epoch milliseconds.
+    pub recorded_at: i64,
+    /// After this moment a call without an outcome reads as `unknown`, epoch milliseconds.
+    pub claim_deadline: i64,
+    /// How long the callback took, milliseconds; `null` where none was sent or it is not known.
+    pub duration_ms: Option<i64>,
+    /// When the outcome was reported, epoch milliseconds.
+    pub reported_at: Option<i64>,
+    /// How many further pushes brought the same call.
+    pub duplicates: i64,
+    /// What the callback carried.
+    pub record: Record,
+}
+
+/// A page of calls, newest first: `GET /v1/calls`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallPage {
+    /// The calls.
+    pub calls: Vec<CallView>,
+    /// Ask again with `?cursor=` this for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A CDR that could not be used, as the store keeps it: `GET /v1/parked`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParkedView {
+    /// Counts parked CDRs, from 1.
+    pub number: i64,
+    /// The Huawei application that authenticated the push.
+    pub app_key: String,
+    /// Why it could not be used.
+    pub reason: String,
+    /// The CDR as Huawei sent it.
+    pub raw: Private<String>,
+    /// When the gateway received it first, epoch milliseconds.
+    pub received_at: i64,
+    /// How many further pushes brought the same text.
+    pub duplicates: i64,
+}
+
+/// A page of parked CDRs, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParkedPage {
+    /// The parked CDRs.
+    pub parked: Vec<ParkedView>,
+    /// Ask again with `?cursor=` this for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A status event, as the store keeps it: `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventView {
+    /// Counts events, from 1.
+    pub number: i64,
+    /// The Huawei application that authenticated the push.
+    pub app_key: String,
+    /// `callin`, `disconnect`, `numStatus`, …
+    pub event_type: String,
+    /// The push body as Huawei sent it.
+    pub raw: Private<String>,
+    /// When the gateway received it first, epoch milliseconds.
+    pub received_at: i64,
+    /// How many further pushes brought the same text.
+    pub duplicates: i64,
+}
+
+/// A page of events, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<EventView>,
+    /// Ask again with `?cursor=` this for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CallKey;
+    use crate::Private;
+
+    fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
+        CallKey { app_key, session_id: Private::new(session_id), icid }
+    }
+
+    #[test]
+    fn a_call_id_is_stable_for_ever() {
+        // Python: hashlib.sha256(b"".join(len(p).to_bytes(8, "big") + p for p in (b"app", b"session", b"icid"))).hexdigest()[:32]
+        assert_eq!(key("app", "session", "icid").id(), "47c8fc2250ce53ac35dd06fe036d717a");
+    }
+
+    #[test]
+    fn parts_that_run_together_are_different_calls() {
+        assert_ne!(key("a", "bc", "").id(), key("ab", "c", "").id());
+        assert_ne!(key("a", "b", "").id(), key("a", "", "b").id());
+    }
+}

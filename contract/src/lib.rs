@@ -1,0 +1,23 @@
+//! The JSON that the filter and the store speak.
+//!
+//! The filter is a client of these types and the store their server; anyone may put a service of their own behind the
+//! filter if it keeps them. Everything here is plain data: no I/O, no clock, no policy.
+//!
+//! All times are epoch milliseconds in UTC. All member names are camelCase, as in the record the business receives.
+
+mod binding;
+mod call;
+mod outcome;
+pub mod paths;
+mod private;
+mod problem;
+mod push;
+mod record;
+
+pub use binding::{Binding, RegisteredBinding};
+pub use call::{CallKey, CallPage, CallState, CallView, EventPage, EventView, ParkedPage, ParkedView};
+pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
+pub use private::Private;
+pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
+pub use push::{CallReport, CallResult, CallVerdict, Event, Parked, Push, PushAnswer, PushId, PushIdError};
+pub use record::Record;

@@ -1,0 +1,20 @@
+//! Where the store answers. Versioned: a change that an older filter could not read gets a new prefix.
+
+/// `POST`: a push, reshaped. See [`Push`](crate::Push) and [`PushAnswer`](crate::PushAnswer).
+pub const PUSHES: &str = "/v1/pushes";
+/// `POST`: what became of callbacks. See [`Outcomes`](crate::Outcomes).
+pub const OUTCOMES: &str = "/v1/outcomes";
+/// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).
+pub const BINDINGS: &str = "/v1/bindings";
+/// `GET`: calls, newest first; one call below it, by its id.
+pub const CALLS: &str = "/v1/calls";
+/// `GET`: CDRs that could not be used, newest first.
+pub const PARKED: &str = "/v1/parked";
+/// `GET`: call and number status events, raw, newest first.
+pub const EVENTS: &str = "/v1/events";
+/// `GET`: the process runs.
+pub const HEALTH: &str = "/healthz";
+/// `GET`: the store can commit.
+pub const READY: &str = "/readyz";
+/// `GET`: Prometheus metrics.
+pub const METRICS: &str = "/metrics";
