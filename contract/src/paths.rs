@@ -2,6 +2,9 @@
 
 /// `POST`: a push, reshaped. See [`Push`](crate::Push) and [`PushAnswer`](crate::PushAnswer).
 pub const PUSHES: &str = "/v1/pushes";
+/// Response header of a 200 to `POST /v1/pushes`: the push id, committed. Without it a 200 says nothing, for anybody may
+/// answer 200 to anything.
+pub const COMMITTED_HEADER: &str = "privatenumber-committed";
 /// `POST`: what became of callbacks. See [`Outcomes`](crate::Outcomes).
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).

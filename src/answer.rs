@@ -1,0 +1,156 @@
+//! What Huawei is answered: one place for the table "Answers to Huawei" of the design.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::authentication::Refusal;
+use crate::cdr::InvalidPush;
+
+/// An answer to a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Every CDR is recorded or parked, durably.
+    Recorded,
+    /// Not POST.
+    MethodNotAllowed,
+    /// The body is larger than the limit, bytes.
+    TooLarge(usize),
+    /// Not a JSON content type.
+    UnsupportedMediaType,
+    /// Not signed by an application that may push.
+    Unauthorized(Refusal),
+    /// The body is not a push.
+    Invalid(InvalidPush),
+    /// The store did not say that it has the push.
+    StoreUnavailable,
+    /// As many calls are pending as the configuration allows.
+    Busy,
+}
+
+/// The body of every answer: Huawei's own result form; for errors with a JSON pointer and a reason, never with a value.
+#[derive(Serialize)]
+struct Body<'a> {
+    resultcode: Cow<'a, str>,
+    resultdesc: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+}
+
+impl Answer {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Recorded => 200,
+            Self::Invalid(_) => 400,
+            Self::Unauthorized(_) => 401,
+            Self::MethodNotAllowed => 405,
+            Self::TooLarge(_) => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::StoreUnavailable | Self::Busy => 503,
+        }
+    }
+
+    /// The kind of answer, as metrics and logs call it.
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::Recorded => AnswerKind::Recorded,
+            Self::MethodNotAllowed => AnswerKind::MethodNotAllowed,
+            Self::TooLarge(_) => AnswerKind::TooLarge,
+            Self::UnsupportedMediaType => AnswerKind::UnsupportedMediaType,
+            Self::Unauthorized(_) => AnswerKind::Unauthorized,
+            Self::Invalid(_) => AnswerKind::Invalid,
+            Self::StoreUnavailable => AnswerKind::StoreUnavailable,
+            Self::Busy => AnswerKind::Busy,
+        }
+    }
+
+    /// Headers beside `content-type`, which is always `application/json`.
+    pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::MethodNotAllowed => &[("allow", "POST")],
+            Self::Unauthorized(_) => &[("www-authenticate", r#"AKSK realm="SDP",profile="UsernameToken",type="Appkey""#)],
+            Self::StoreUnavailable | Self::Busy => &[("retry-after", "60")],
+            _ => &[],
+        }
+    }
+
+    /// Why, for whoever reads the answer or the log; `None` for a success. Never holds a value of the push.
+    pub fn reason(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Recorded => None,
+            Self::MethodNotAllowed => Some("pushes are POST requests".into()),
+            Self::TooLarge(limit) => Some(format!("the body is larger than {limit} bytes").into()),
+            Self::UnsupportedMediaType => Some("the content type is not application/json".into()),
+            Self::Unauthorized(refusal) => Some(refusal.to_string().into()),
+            Self::Invalid(invalid) => Some(invalid.reason.as_ref().into()),
+            Self::StoreUnavailable => Some("the push could not be recorded; push it again".into()),
+            Self::Busy => Some("too many callbacks are in flight; push it again".into()),
+        }
+    }
+
+    /// The body, JSON.
+    pub fn body(&self) -> Vec<u8> {
+        let status = self.status().to_string();
+        let (resultcode, resultdesc) = match self {
+            Self::Recorded => ("0", "Success"),
+            Self::Invalid(_) => (status.as_str(), "Bad Request"),
+            Self::Unauthorized(_) => (status.as_str(), "Unauthorized"),
+            Self::MethodNotAllowed => (status.as_str(), "Method Not Allowed"),
+            Self::TooLarge(_) => (status.as_str(), "Content Too Large"),
+            Self::UnsupportedMediaType => (status.as_str(), "Unsupported Media Type"),
+            Self::StoreUnavailable | Self::Busy => (status.as_str(), "Service Unavailable"),
+        };
+        let pointer = match self {
+            Self::Invalid(invalid) => Some(invalid.pointer.as_ref()),
+            _ => None,
+        };
+        let body = Body { resultcode: resultcode.into(), resultdesc, pointer, reason: self.reason() };
+        // Texts only: serialising cannot fail.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+/// The closed set of answers, for metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerKind {
+    /// 200.
+    Recorded,
+    /// 405.
+    MethodNotAllowed,
+    /// 413.
+    TooLarge,
+    /// 415.
+    UnsupportedMediaType,
+    /// 401.
+    Unauthorized,
+    /// 400.
+    Invalid,
+    /// 503: the store.
+    StoreUnavailable,
+    /// 503: our own limits.
+    Busy,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Answer;
+    use crate::cdr::InvalidPush;
+
+    #[test]
+    fn a_success_has_the_body_huawei_documents() {
+        assert_eq!(Answer::Recorded.body(), br#"{"resultcode":"0","resultdesc":"Success"}"#);
+    }
+
+    #[test]
+    fn an_invalid_push_is_answered_with_pointer_and_reason() {
+        let answer = Answer::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
+        assert_eq!(
+            String::from_utf8(answer.body()).unwrap(),
+            r#"{"resultcode":"400","resultdesc":"Bad Request","pointer":"/feeLst","reason":"must hold 1 to 50 CDRs"}"#,
+        );
+    }
+}

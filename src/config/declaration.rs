@@ -1,0 +1,309 @@
+//! The fields of the configuration: names, types, ranges, defaults, meanings.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use privatenumber_contract::Private;
+
+use super::fields::{Fields, field};
+use super::rules;
+use super::{Business, Businesses, Config, HeadersMode, Limits, Store};
+use crate::authentication::{Application, Authenticator, Scheme, Secret};
+use crate::callback::SigningSecret;
+
+/// The whole configuration.
+pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
+    let revision = fields.optional_text(
+        field(
+            "revision",
+            "Your own name for this configuration. It is logged when the configuration is taken, so that you can see which \
+             one a worker runs; change it whenever an environment variable changes, or Envoy sees no difference.",
+        ),
+        rules::NOTE,
+    );
+    let push_path = fields.text_or(
+        field(
+            "push_path",
+            "The path that Huawei pushes to. Requests to any other path pass through untouched; a query after the path is \
+             ignored.",
+        ),
+        rules::PATH,
+        "/huawei/fee",
+    );
+    let headers = fields.choice(
+        field(
+            "headers",
+            "What happens to a push's headers until its body is known. `hold`: they wait, and the store never sees a push \
+             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). `pass`: they go \
+             ahead, for platforms that cannot set that flag; the flag must then be absent or false. With the wrong pair \
+             pushes hang.",
+        ),
+        &[("hold", HeadersMode::Hold), ("pass", HeadersMode::Pass)],
+    );
+    let authentication = fields.section(
+        field("authentication", "How pushes prove that they come from Huawei."),
+        |fields| {
+            let schemes = fields.choices(
+                field(
+                    "schemes",
+                    "Accepted schemes: `aksk` is the header X-AKSK with HMAC-SHA256, `wsse` the older X-WSSE with SHA-256, \
+                     which old applications may still receive.",
+                ),
+                &[("aksk", Scheme::Aksk), ("wsse", Scheme::Wsse)],
+            );
+            let window = fields.optional_integer(
+                field(
+                    "created_window_seconds",
+                    "How far `Created` may be from Envoy's clock, either way. Off when left out, and best left off: \
+                     whether Huawei repeats `Created` on a re-push is not known, and its sister product stamps it in Beijing \
+                     time.",
+                ),
+                60..=86_400,
+            );
+            Some((schemes?, window?.and_then(|seconds| u32::try_from(seconds).ok())))
+        },
+    );
+    let applications = fields.sections(
+        field("applications", "The Huawei applications whose pushes are accepted."),
+        1..=1_000,
+        application,
+    );
+    let store = fields.section(
+        field(
+            "store",
+            "How the filter itself reaches the store, for outcomes and for claims whose answer was lost. The pushes \
+             themselves take Envoy's route, which must lead to the same store.",
+        ),
+        store,
+    );
+    let businesses = fields.sections(
+        field("businesses", "The businesses and their preset callback addresses. A call whose `ak` is none of them is recorded and skipped."),
+        0..=10_000,
+        business,
+    );
+    let limits = fields.section(field("limits", "What bounds the filter's memory, per Envoy worker thread."), limits);
+
+    let (applications, businesses) = (applications?, businesses?);
+    refuse_repeats(fields, "applications", "app_key", applications.iter().map(|application| application.app_key.as_str()));
+    refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
+    let (schemes, window) = authentication?;
+    Some(Config {
+        revision: revision?,
+        push_path: push_path?,
+        headers: headers?,
+        authenticator: Authenticator::new(schemes, window, applications),
+        store: store?,
+        businesses: Businesses::new(businesses),
+        limits: limits?,
+    })
+}
+
+fn refuse_repeats<'a, F: Fields>(fields: &mut F, list: &str, name: &str, values: impl Iterator<Item = &'a str>) {
+    let mut seen = HashSet::new();
+    let repeated: Vec<_> =
+        values.enumerate().filter(|(_, value)| !seen.insert(*value)).map(|(index, _)| index).collect();
+    for index in repeated {
+        let _: Option<()> = fields.refuse_at(&[list, &index.to_string(), name], "stands in an earlier entry already");
+    }
+}
+
+fn application<F: Fields>(fields: &mut F) -> Option<Application> {
+    let app_key = fields.text(field("app_key", "The application's APP_Key."), rules::NAME);
+    let ak = fields.optional_text(
+        field(
+            "ak",
+            "The business that calls of this application belong to where no binding row says so. Left out, such calls are \
+             recorded and skipped.",
+        ),
+        rules::NAME,
+    );
+    let secrets = fields.sections(
+        field("secrets", "The application's APP_Secret; two while it is being changed. Any of them is accepted."),
+        1..=2,
+        secret,
+    );
+    let secrets = secrets?.iter().map(|secret| Secret::new(secret.expose().as_bytes())).collect();
+    Some(Application::new(app_key?, ak?, secrets))
+}
+
+/// A secret, written down or from the environment.
+fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
+    let value = fields.optional_text(
+        field("value", "The secret itself. It can then be read in Envoy's config dump; prefer `env`."),
+        rules::SECRET,
+    );
+    let variable = fields.optional_text(
+        field("env", "The environment variable of the VM that holds the secret (`vm_config.environment_variables`)."),
+        rules::VARIABLE,
+    );
+    fields.exactly_one(&["value", "env"])?;
+    match (value?, variable?) {
+        (Some(value), _) => Some(Private::new(value)),
+        (None, Some(variable)) => {
+            let value = fields.environment("env", &variable)?;
+            if (rules::SECRET.accepts)(&value) {
+                Some(Private::new(value))
+            } else {
+                fields.refuse("env", format!("environment variable {variable} must hold {}", rules::SECRET.description))
+            }
+        }
+        (None, None) => None,
+    }
+}
+
+fn store<F: Fields>(fields: &mut F) -> Option<Store> {
+    let cluster = fields.text_or(field("cluster", "Envoy's name of the store's cluster."), rules::NAME, "store");
+    let authority =
+        fields.text_or(field("authority", "The `:authority` of requests to the store."), rules::AUTHORITY, "store");
+    let timeout = fields.integer(
+        field("timeout_ms", "How long one request of the filter's own to the store may take, milliseconds."),
+        10..=60_000,
+        5_000,
+    );
+    let token = fields.optional_section(
+        field("token", "Bearer token for the store, where it was started with one."),
+        secret,
+    );
+    let claim_deadline = fields.integer(
+        field(
+            "claim_deadline_seconds",
+            "How long after its push a call without an outcome reads as `unknown`, seconds. Longer than any callback may \
+             wait and take; a later outcome still replaces `unknown`.",
+        ),
+        60..=86_400,
+        900,
+    );
+    let batch_size = fields.integer(
+        field("outcome_batch_size", "How many outcomes are reported in one request at most."),
+        1..=1_000,
+        100,
+    );
+    let batch_delay = fields.integer(
+        field("outcome_batch_delay_ms", "How long an outcome waits for others to be reported with, milliseconds."),
+        1..=10_000,
+        5,
+    );
+    let retry_initial = fields.integer(
+        field(
+            "retry_initial_ms",
+            "The pause before a request to the store is repeated, milliseconds. It doubles with each repeat.",
+        ),
+        10..=60_000,
+        100,
+    );
+    let retry_max = fields.integer(
+        field("retry_max_ms", "The longest such pause, milliseconds."),
+        10..=600_000,
+        10_000,
+    );
+    let (retry_initial_ms, retry_max_ms) = (retry_initial?, retry_max?);
+    if retry_initial_ms > retry_max_ms {
+        return fields.refuse("retry_max_ms", "must not be below retry_initial_ms");
+    }
+    Some(Store {
+        cluster: cluster?.into(),
+        authority: authority?.into(),
+        timeout: Duration::from_millis(timeout?),
+        authorization: token?.map(|token| Private::new(format!("Bearer {}", token.expose()).into())),
+        claim_deadline_ms: i64::try_from(claim_deadline?.saturating_mul(1_000)).ok()?,
+        outcome_batch_size: usize::try_from(batch_size?).ok()?,
+        outcome_batch_delay_ms: batch_delay?,
+        retry_initial_ms,
+        retry_max_ms,
+    })
+}
+
+fn business<F: Fields>(fields: &mut F) -> Option<Business> {
+    let ak = fields.text(field("ak", "The business's name in binding records (系统标识)."), rules::NAME);
+    let cluster = fields.text(
+        field("cluster", "Envoy's full name of the business's cluster; under Istio e.g. `outbound|443||business.example.com`."),
+        rules::NAME,
+    );
+    let authority = fields.text(field("authority", "The `:authority` of its callbacks."), rules::AUTHORITY);
+    let path = fields.text(field("path", "The path of its preset callback address, with a query if need be."), rules::TARGET);
+    let timeout = fields.integer(
+        field(
+            "timeout_ms",
+            "How long one callback may take, milliseconds. What takes longer ends as `maybe_sent` and is not repeated.",
+        ),
+        1..=60_000,
+        5_000,
+    );
+    let headers = fields.texts(
+        field("headers", "Fixed headers of its callbacks, e.g. a tenant or an access token of its own."),
+        rules::HEADER_NAME,
+        rules::HEADER_VALUE,
+    );
+    let secrets = fields.sections(
+        field(
+            "signing_secrets",
+            "What its callbacks are signed with (Standard Webhooks, `whsec_…`). With several, each signs, so that a \
+             business can change its secret. Unsigned when left out.",
+        ),
+        0..=4,
+        |fields| {
+            let secret = secret(fields)?;
+            match SigningSecret::parse(secret.expose()) {
+                Ok(secret) => Some(secret),
+                Err(reason) => fields.refuse("", reason.to_string()),
+            }
+        },
+    );
+    let concurrency = fields.integer(
+        field("concurrency", "How many of its callbacks may be under way at once, per worker; others wait."),
+        1..=100_000,
+        1_000,
+    );
+    let pending = fields.integer(
+        field(
+            "pending_calls",
+            "How many calls may be pending for it, per worker, before pushes of its applications are answered 503, so that \
+             a business that does not answer never uses up what the others need.",
+        ),
+        50..=1_000_000,
+        4_000,
+    );
+    let headers = headers?.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+    Some(Business {
+        ak: ak?,
+        cluster: cluster?.into(),
+        authority: authority?.into(),
+        path: path?.into(),
+        timeout: Duration::from_millis(timeout?),
+        headers,
+        signing_secrets: secrets?,
+        concurrency: usize::try_from(concurrency?).ok()?,
+        pending_calls: usize::try_from(pending?).ok()?,
+    })
+}
+
+fn limits<F: Fields>(fields: &mut F) -> Option<Limits> {
+    let max_body_bytes = fields.integer(
+        field(
+            "max_body_bytes",
+            "The largest push body, bytes; a larger one is answered 413. Keep it below Envoy's \
+             `per_connection_buffer_limit_bytes`. Huawei needs about 110,000 at most.",
+        ),
+        1_024..=16_777_216,
+        1_048_576,
+    );
+    let pending_calls = fields.integer(
+        field(
+            "pending_calls",
+            "How many calls may be anywhere between their push and the store's receipt for their outcome, per worker. When \
+             it is reached pushes are answered 503 and Huawei pushes again.",
+        ),
+        50..=1_000_000,
+        10_000,
+    );
+    let pending_bytes = fields.integer(
+        field("pending_bytes", "How many bytes those calls may hold, per worker; likewise."),
+        1_048_576..=1_073_741_824,
+        67_108_864,
+    );
+    Some(Limits {
+        max_body_bytes: usize::try_from(max_body_bytes?).ok()?,
+        pending_calls: usize::try_from(pending_calls?).ok()?,
+        pending_bytes: usize::try_from(pending_bytes?).ok()?,
+    })
+}

@@ -1,0 +1,114 @@
+//! The root context: reads the configuration, sends what is to leave, hears the answers.
+
+use std::rc::Rc;
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{BufferType, ContextType, MapType};
+
+use super::host;
+use super::stream::Stream;
+use super::worker::Worker;
+use crate::config::Config;
+use crate::dispatcher::HttpAnswer;
+use crate::journal::Level;
+
+/// As much of a callback's answer as tells Envoy's own from a business's.
+const ANSWER_BEGINNING: usize = 512;
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Root {
+    worker: Option<Rc<Worker>>,
+}
+
+impl Root {
+    fn work(&self) {
+        let Some(worker) = &self.worker else { return };
+        worker.pump();
+        if worker.is_drained() {
+            worker.note_drained();
+            let _ = hostcalls::done();
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, header_count: usize, body_size: usize, _trailer_count: usize) {
+        let Some(worker) = &self.worker else { return };
+        let now = worker.now();
+        let is_callback = worker.dispatcher.borrow().is_callback(token);
+        let map = MapType::HttpCallResponseHeaders;
+        // An answer that was cut off has no headers, and asking for one would trap the VM.
+        let has_headers = header_count > 0;
+        let header = |name: &str| if has_headers { host::header(map, name) } else { None };
+        let status = if has_headers { host::status(map) } else { None };
+        let from_upstream = header("x-envoy-upstream-service-time").is_some();
+        let (content_type, committed, body) = if is_callback {
+            let size = if from_upstream { 0 } else { body_size.min(ANSWER_BEGINNING) };
+            (None, None, host::body(BufferType::HttpCallResponseBody, size))
+        } else {
+            let body = host::body(BufferType::HttpCallResponseBody, body_size);
+            (header("content-type"), header(privatenumber_contract::paths::COMMITTED_HEADER), body)
+        };
+        let answer = HttpAnswer {
+            status,
+            from_upstream,
+            content_type: content_type.as_deref(),
+            committed: committed.as_deref(),
+            body: &body,
+        };
+        worker.dispatcher.borrow_mut().answered(token, &answer, now);
+        self.work();
+    }
+
+    fn on_done(&mut self) -> bool {
+        match &self.worker {
+            Some(worker) => worker.drain(),
+            None => true,
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_vm_start(&mut self, _size: usize) -> bool {
+        true
+    }
+
+    fn on_configure(&mut self, size: usize) -> bool {
+        let json = host::body(BufferType::PluginConfiguration, size);
+        match Config::from_json(&json, &|name| std::env::var(name).ok()) {
+            Ok(config) => {
+                host::log_configured(&config);
+                self.worker = Some(Rc::new(Worker::new(config)));
+                true
+            }
+            Err(errors) => {
+                for error in &errors {
+                    host::log(Level::Error, &format!("configuration refused: {error}"));
+                }
+                false
+            }
+        }
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        if let Some(worker) = &self.worker {
+            worker.answer_bell(queue);
+        }
+        self.work();
+    }
+
+    fn on_tick(&mut self) {
+        self.work();
+    }
+
+    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+        // Envoy makes no stream before a configuration was taken; if it did, the stream would leave everything alone.
+        Some(Box::new(Stream::new(self.worker.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,81 @@
+//! What a push's headers must be like, and what becomes of them.
+
+use std::borrow::Cow;
+
+use privatenumber_contract::paths;
+
+use super::{HeaderEdits, Signed};
+use crate::answer::Answer;
+use crate::callback::TraceContext;
+use crate::cdr::InvalidPush;
+use crate::config::Config;
+use crate::now::Now;
+
+/// Whether `path`, as it came, is the configured push path. A query is ignored.
+pub fn is_push_path(config: &Config, path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'?').next() == Some(config.push_path.as_bytes())
+}
+
+/// Examines the headers of a request: `None` for one that is no push, and the answer for one that is refused.
+pub(super) fn examine(
+    config: &Config,
+    headers: &[(String, Vec<u8>)],
+    is_end: bool,
+    now: Now,
+) -> Result<Option<Signed>, Answer> {
+    if !first(headers, ":path").is_some_and(|path| is_push_path(config, path)) {
+        return Ok(None);
+    }
+    if first(headers, ":method") != Some(b"POST") {
+        return Err(Answer::MethodNotAllowed);
+    }
+    if !first(headers, "content-type").is_some_and(is_json) {
+        return Err(Answer::UnsupportedMediaType);
+    }
+    let declared = first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > config.limits.max_body_bytes) {
+        return Err(Answer::TooLarge(config.limits.max_body_bytes));
+    }
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    let application = config.authenticator.authenticate(pairs, now.wall_ms).map_err(Answer::Unauthorized)?;
+    if is_end {
+        return Err(Answer::Invalid(InvalidPush { pointer: "".into(), reason: "the body is missing".into() }));
+    }
+    Ok(Some(Signed {
+        app_key: application.app_key.clone(),
+        ak: application.ak.clone(),
+        trace: TraceContext::parse(first(headers, "traceparent"), first(headers, "tracestate")),
+    }))
+}
+
+/// Edits that turn the headers of a push into those of a request to the store. The content length is left to whoever knows
+/// it.
+pub(super) fn forward_edits(config: &Config, headers: &[(String, Vec<u8>)]) -> HeaderEdits {
+    let mut remove: Vec<_> = headers.iter().map(|(name, _)| name).filter(|name| is_dropped(name)).cloned().collect();
+    remove.dedup();
+    let mut set = vec![
+        (":path", Cow::Borrowed(paths::PUSHES)),
+        ("content-type", Cow::Borrowed("application/json")),
+    ];
+    if let Some(authorization) = &config.store.authorization {
+        set.push(("authorization", Cow::Owned(authorization.expose().to_string())));
+    }
+    HeaderEdits { remove, set }
+}
+
+/// Huawei's credentials are not the store's business; a compressed answer could not be read; and what a pusher says to
+/// Envoy (`x-envoy-retry-on`, time-outs) must not steer the request.
+fn is_dropped(name: &str) -> bool {
+    const DROPPED: [&str; 7] =
+        ["authorization", "x-aksk", "x-wsse", "content-length", "content-encoding", "accept-encoding", "expect"];
+    DROPPED.contains(&name) || name.starts_with("x-envoy-")
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn first<'h>(headers: &'h [(String, Vec<u8>)], name: &str) -> Option<&'h [u8]> {
+    headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
+}

@@ -1,0 +1,162 @@
+//! What happened, told once: metrics and log lines are both made from these events.
+
+use privatenumber_contract::{Outcome, PushId};
+use serde::Serialize;
+
+use crate::answer::AnswerKind;
+use crate::dispatcher::Refusal;
+
+/// How important an event is to an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The ordinary course of things.
+    Debug,
+    /// The life of the gateway.
+    Info,
+    /// Somebody else's fault, or a passing one.
+    Warn,
+    /// Something is lost or misconfigured.
+    Error,
+}
+
+/// Something that happened. Holds no number, `sessionId`, secret, digest or recording address (promise P7).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A push was answered.
+    PushAnswered {
+        /// With what.
+        answer: AnswerKind,
+        /// The HTTP status.
+        status: u16,
+        /// The push, once its body was read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        push_id: Option<PushId>,
+        /// Where in the push something is wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pointer: Option<String>,
+        /// What is wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The store answered a push, to the stream or to the root.
+    PushCommitted {
+        /// The push.
+        push_id: PushId,
+        /// Calls to be called back by this gateway.
+        claimed: usize,
+        /// Calls that others have called back, or will.
+        duplicate: usize,
+        /// CDRs that could not be used.
+        parked: usize,
+        /// From asking to the answer, milliseconds.
+        duration_ms: u64,
+        /// Whether the answer came to the root, the stream having missed it.
+        asked_again: bool,
+    },
+    /// The store refused a push for good; it will refuse it again.
+    PushRejected {
+        /// The push.
+        push_id: PushId,
+        /// The store's HTTP status.
+        status: u16,
+    },
+    /// The store's answer to a push was missed; the root asks again.
+    ClaimsMissed {
+        /// The push.
+        push_id: PushId,
+        /// How often it was asked already.
+        attempts: u32,
+        /// The status that was seen, if any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// When it is asked again, milliseconds from now.
+        retry_in_ms: u64,
+    },
+    /// A callback ended, or there was none to make.
+    CallbackFinished {
+        /// The call.
+        call_id: Box<str>,
+        /// The push that held its claim.
+        push_id: PushId,
+        /// What became of it.
+        outcome: Outcome,
+        /// From dispatch to answer, milliseconds; `None` where nothing was sent.
+        duration_ms: Option<u64>,
+    },
+    /// Envoy refused to send a callback; it certainly was not sent.
+    CallbackRefused {
+        /// The call.
+        call_id: Box<str>,
+        /// Envoy's name of the cluster.
+        cluster: Box<str>,
+        /// Why.
+        reason: Refusal,
+        /// How often it was tried.
+        attempts: u32,
+        /// When it is tried again, milliseconds from now; `None` when given up.
+        retry_in_ms: Option<u64>,
+    },
+    /// The store has outcomes.
+    OutcomesReported {
+        /// How many.
+        count: usize,
+        /// From sending to the answer, milliseconds.
+        duration_ms: u64,
+    },
+    /// The store did not take outcomes; they are kept and sent again.
+    OutcomesDelayed {
+        /// How many.
+        count: usize,
+        /// How often they were sent.
+        attempts: u32,
+        /// The status that was seen, if any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// When they are sent again, milliseconds from now.
+        retry_in_ms: u64,
+    },
+    /// The store refused outcomes for good: it speaks another contract. Those calls read as `unknown`.
+    OutcomesRejected {
+        /// How many.
+        count: usize,
+        /// The store's HTTP status.
+        status: u16,
+    },
+    /// This configuration is being replaced; what is pending is finished first.
+    Draining {
+        /// How many calls are pending.
+        pending_calls: usize,
+    },
+    /// All that was pending under the replaced configuration is finished.
+    Drained,
+}
+
+impl Event {
+    /// How important it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::PushAnswered { answer: AnswerKind::Recorded, .. }
+            | Self::PushCommitted { asked_again: false, .. }
+            | Self::OutcomesReported { .. } => Level::Debug,
+            Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
+            Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
+            Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
+            Self::PushAnswered { .. }
+            | Self::ClaimsMissed { .. }
+            | Self::CallbackFinished { .. }
+            | Self::CallbackRefused { .. }
+            | Self::OutcomesDelayed { .. } => Level::Warn,
+            Self::PushRejected { .. } | Self::OutcomesRejected { .. } => Level::Error,
+        }
+    }
+
+    /// The event as one line of JSON.
+    pub fn to_json(&self) -> String {
+        // Numbers, texts and names only: serialising cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Events in the order they happened, waiting to be counted and logged.
+pub type Journal = Vec<Event>;

@@ -1,0 +1,188 @@
+//! The closed set of metrics, and what each event adds to them.
+//!
+//! Labels are part of the name (`.answer.recorded`), because the host knows none; `stats_tags` in `envoy.yaml` makes labels
+//! of them. No name is ever made of what somebody sent.
+
+use privatenumber_contract::{NotSent, Outcome};
+
+use crate::answer::AnswerKind;
+use crate::dispatcher::{Gauges, Refusal};
+use crate::journal::Event;
+
+macro_rules! closed_set {
+    ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $set { $($(#[$doc])* $name,)* }
+
+        impl $set {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name in Envoy's statistics, after `wasmcustom.`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// What only grows.
+    Counter {
+        /// Pushes answered 200.
+        PushesRecorded = "privatenumber_pushes_total.answer.recorded",
+        /// Pushes answered 405.
+        PushesMethodNotAllowed = "privatenumber_pushes_total.answer.method_not_allowed",
+        /// Pushes answered 413.
+        PushesTooLarge = "privatenumber_pushes_total.answer.too_large",
+        /// Pushes answered 415.
+        PushesUnsupportedMediaType = "privatenumber_pushes_total.answer.unsupported_media_type",
+        /// Pushes answered 401.
+        PushesUnauthorized = "privatenumber_pushes_total.answer.unauthorized",
+        /// Pushes answered 400.
+        PushesInvalid = "privatenumber_pushes_total.answer.invalid",
+        /// Pushes answered 503 because the store did not commit.
+        PushesStoreUnavailable = "privatenumber_pushes_total.answer.store_unavailable",
+        /// Pushes answered 503 because of our own limits.
+        PushesBusy = "privatenumber_pushes_total.answer.busy",
+        /// CDRs whose claim this gateway holds.
+        CdrsClaimed = "privatenumber_cdrs_total.verdict.claimed",
+        /// CDRs that were there already.
+        CdrsDuplicate = "privatenumber_cdrs_total.verdict.duplicate",
+        /// CDRs that could not be used.
+        CdrsParked = "privatenumber_cdrs_total.verdict.parked",
+        /// Callbacks answered 2xx.
+        CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
+        /// Callbacks answered with any other status.
+        CallbacksAnsweredOther = "privatenumber_callbacks_total.outcome.answered_other",
+        /// Callbacks that certainly never left.
+        CallbacksNotSent = "privatenumber_callbacks_total.outcome.not_sent",
+        /// Callbacks without an answer.
+        CallbacksMaybeSent = "privatenumber_callbacks_total.outcome.maybe_sent",
+        /// Calls with nobody to call back.
+        CallbacksSkipped = "privatenumber_callbacks_total.outcome.skipped",
+        /// Times Envoy refused a callback for want of its cluster.
+        RefusedNoCluster = "privatenumber_dispatches_refused_total.reason.no_cluster",
+        /// Times Envoy refused a callback for want of a healthy host.
+        RefusedNoHealthyHost = "privatenumber_dispatches_refused_total.reason.no_healthy_host",
+        /// Times a push's answer from the store was missed.
+        ClaimsMissed = "privatenumber_claims_missed_total",
+        /// Pushes whose missed answer the root got in the end.
+        ClaimsRecovered = "privatenumber_claims_recovered_total",
+        /// Pushes the store refused for good.
+        PushesRejected = "privatenumber_store_rejections_total.request.push",
+        /// Outcomes the store refused for good.
+        OutcomesRejected = "privatenumber_store_rejections_total.request.outcome",
+        /// Outcomes the store has.
+        OutcomesReported = "privatenumber_outcomes_reported_total",
+        /// Times the store did not take outcomes.
+        OutcomesDelayed = "privatenumber_outcomes_delayed_total",
+    }
+}
+
+closed_set! {
+    /// What goes up and down.
+    Gauge {
+        /// Callbacks under way.
+        CallbacksInFlight = "privatenumber_callbacks_in_flight",
+        /// Claimed calls whose callback has yet to leave.
+        CallbackQueue = "privatenumber_callback_queue",
+        /// Outcomes the store has yet to take.
+        OutcomeBacklog = "privatenumber_outcome_backlog",
+        /// Pushes whose missed answer has yet to be had.
+        ClaimsOutstanding = "privatenumber_claims_outstanding",
+        /// Calls anywhere between their push and the store's receipt for their outcome.
+        PendingCalls = "privatenumber_pending_calls",
+        /// What those calls hold.
+        PendingBytes = "privatenumber_pending_bytes",
+    }
+}
+
+closed_set! {
+    /// What is distributed.
+    Histogram {
+        /// From dispatch to answer of a callback.
+        CallbackDuration = "privatenumber_callback_duration_ms",
+        /// From asking to the answer of the store.
+        StoreDuration = "privatenumber_store_duration_ms",
+    }
+}
+
+/// The value of `gauge` among `gauges`.
+pub fn gauge(gauge: Gauge, gauges: &Gauges) -> usize {
+    match gauge {
+        Gauge::CallbacksInFlight => gauges.callbacks_in_flight,
+        Gauge::CallbackQueue => gauges.callback_queue,
+        Gauge::OutcomeBacklog => gauges.outcome_backlog,
+        Gauge::ClaimsOutstanding => gauges.claims_outstanding,
+        Gauge::PendingCalls => gauges.pending_calls,
+        Gauge::PendingBytes => gauges.pending_bytes,
+    }
+}
+
+/// Counts `event`: `count` is called with each counter and what to add, `observe` with each histogram and a value.
+pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: impl FnMut(Histogram, u64)) {
+    match event {
+        Event::PushAnswered { answer, .. } => count(of_answer(*answer), 1),
+        Event::PushCommitted { claimed, duplicate, parked, duration_ms, asked_again, .. } => {
+            let verdicts =
+                [(Counter::CdrsClaimed, *claimed), (Counter::CdrsDuplicate, *duplicate), (Counter::CdrsParked, *parked)];
+            for (counter, number) in verdicts {
+                if number > 0 {
+                    count(counter, number as u64);
+                }
+            }
+            if *asked_again {
+                count(Counter::ClaimsRecovered, 1);
+            }
+            observe(Histogram::StoreDuration, *duration_ms);
+        }
+        Event::PushRejected { .. } => count(Counter::PushesRejected, 1),
+        Event::ClaimsMissed { .. } => count(Counter::ClaimsMissed, 1),
+        Event::CallbackFinished { outcome, duration_ms, .. } => {
+            count(of_outcome(*outcome), 1);
+            if let Some(duration) = duration_ms {
+                observe(Histogram::CallbackDuration, *duration);
+            }
+        }
+        Event::CallbackRefused { reason, .. } => count(of_refusal(*reason), 1),
+        Event::OutcomesReported { count: number, duration_ms } => {
+            count(Counter::OutcomesReported, *number as u64);
+            observe(Histogram::StoreDuration, *duration_ms);
+        }
+        Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
+        Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
+        Event::Draining { .. } | Event::Drained => {}
+    }
+}
+
+fn of_answer(answer: AnswerKind) -> Counter {
+    match answer {
+        AnswerKind::Recorded => Counter::PushesRecorded,
+        AnswerKind::MethodNotAllowed => Counter::PushesMethodNotAllowed,
+        AnswerKind::TooLarge => Counter::PushesTooLarge,
+        AnswerKind::UnsupportedMediaType => Counter::PushesUnsupportedMediaType,
+        AnswerKind::Unauthorized => Counter::PushesUnauthorized,
+        AnswerKind::Invalid => Counter::PushesInvalid,
+        AnswerKind::StoreUnavailable => Counter::PushesStoreUnavailable,
+        AnswerKind::Busy => Counter::PushesBusy,
+    }
+}
+
+fn of_outcome(outcome: Outcome) -> Counter {
+    match outcome {
+        Outcome::Answered { status: 200..=299 } => Counter::CallbacksAnswered2xx,
+        Outcome::Answered { .. } => Counter::CallbacksAnsweredOther,
+        Outcome::NotSent { .. } => Counter::CallbacksNotSent,
+        Outcome::MaybeSent { .. } => Counter::CallbacksMaybeSent,
+        Outcome::Skipped { .. } => Counter::CallbacksSkipped,
+    }
+}
+
+fn of_refusal(refusal: Refusal) -> Counter {
+    match refusal.not_sent() {
+        NotSent::NoCluster => Counter::RefusedNoCluster,
+        _ => Counter::RefusedNoHealthyHost,
+    }
+}
