@@ -1,0 +1,333 @@
+//! The shipped `envoy.yaml`, and the few changes a run makes to it: ports, paths, and what a story is about.
+//!
+//! There is no second configuration for tests: what is tested is what users start from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::products;
+
+/// The name of the listener, the filter and its plugin's VM in `envoy.yaml`.
+pub const LISTENER: &str = "gateway";
+/// The filter's name in `envoy.yaml`.
+pub const FILTER: &str = "private-number-gateway";
+
+const WASM_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// The two ways of the filter with a push's headers; each needs its own setting of Envoy's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadersMode {
+    /// They wait for the body; `allow_on_headers_stop_iteration` is set. As shipped.
+    #[default]
+    Hold,
+    /// They go ahead; the flag is not set.
+    Pass,
+}
+
+/// An Envoy configuration, changed step by step.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    value: Value,
+    /// Where the filter's own configuration is, once it is read from a file.
+    discovered: Option<Discovered>,
+}
+
+#[derive(Clone, Debug)]
+struct Discovered {
+    file: PathBuf,
+    filter: Value,
+}
+
+impl Configuration {
+    /// The repository's `envoy.yaml`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn shipped() -> Result<Self> {
+        let path = products::repository().join("envoy.yaml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let value = serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        Ok(Self { value, discovered: None })
+    }
+
+    /// All of it, for changes that have no name here.
+    pub fn value(&mut self) -> &mut Value {
+        &mut self.value
+    }
+
+    /// What the admin interface listens on; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration has no such part; so for all that follow.
+    pub fn admin_port(&mut self, port: u16) -> Result<()> {
+        let address = at(&mut self.value, "/admin/address/socket_address")?;
+        put(address, "port_value", port.into())
+    }
+
+    /// What the gateway listens on; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn gateway_port(&mut self, port: u16) -> Result<()> {
+        let address = at(self.listener()?, "/address/socket_address")?;
+        put(address, "port_value", port.into())
+    }
+
+    /// Where the filter's module is.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn module(&mut self, path: &Path) -> Result<()> {
+        let path = path.to_str().context("the module's path is not UTF-8")?;
+        let local = at(self.filter()?, "/config/vm_config/code/local")?;
+        put(local, "filename", path.into())
+    }
+
+    /// How the filter treats a push's headers, with Envoy's flag that goes with it.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn headers(&mut self, mode: HeadersMode) -> Result<()> {
+        let (name, stop) = match mode {
+            HeadersMode::Hold => ("hold", true),
+            HeadersMode::Pass => ("pass", false),
+        };
+        put(self.plugin()?, "headers", name.into())?;
+        put(at(self.filter()?, "/config")?, "allow_on_headers_stop_iteration", stop.into())
+    }
+
+    /// The plugin's own configuration: `applications`, `businesses`, `limits` …
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn plugin(&mut self) -> Result<&mut Value> {
+        at(self.filter()?, "/config/configuration/value")
+    }
+
+    /// Where the cluster `name` is, as `127.0.0.1:PORT`.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn cluster(&mut self, name: &str, address: &str) -> Result<()> {
+        let cluster = named(at(&mut self.value, "/static_resources/clusters")?, name)?;
+        place(cluster, address)
+    }
+
+    /// One more cluster, at `address`, otherwise like the shipped one for a business.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn add_cluster(&mut self, name: &str, address: &str) -> Result<()> {
+        let clusters = at(&mut self.value, "/static_resources/clusters")?;
+        let mut cluster = named(clusters, "business")?.clone();
+        put(&mut cluster, "name", name.into())?;
+        put(at(&mut cluster, "/load_assignment")?, "cluster_name", name.into())?;
+        place(&mut cluster, address)?;
+        push(clusters, cluster)
+    }
+
+    /// One more listener, as Envoy describes it.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn add_listener(&mut self, listener: Value) -> Result<()> {
+        push(at(&mut self.value, "/static_resources/listeners")?, listener)
+    }
+
+    /// Sends what is not a push to `cluster` instead of answering 404: what the filter must leave untouched.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn pass_everything_else_to(&mut self, cluster: &str) -> Result<()> {
+        let routes = at(self.connection_manager()?, "/route_config/virtual_hosts/0/routes")?;
+        let route = named(routes, "everything-else")?;
+        *route = json!({ "name": "everything-else", "match": { "prefix": "/" }, "route": { "cluster": cluster } });
+        Ok(())
+    }
+
+    /// Passes trailers of HTTP/1.1 on instead of dropping them.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn keep_trailers(&mut self) -> Result<()> {
+        put(at(self.connection_manager()?, "/http_protocol_options")?, "enable_trailers", true.into())
+    }
+
+    /// Takes HTTP/2 only. As shipped the listener takes both.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn http2_only(&mut self) -> Result<()> {
+        put(self.connection_manager()?, "codec_type", "HTTP2".into())
+    }
+
+    /// The listener's connection manager.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn connection_manager(&mut self) -> Result<&mut Value> {
+        at(self.listener()?, "/filter_chains/0/filters/0/typed_config")
+    }
+
+    /// Lets Envoy read the filter's configuration from `file` and follow its changes (ECDS), so that a reload is the
+    /// replacement of that file.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn discover_filter(&mut self, file: &Path) -> Result<()> {
+        let filter = self.filter()?.clone();
+        let path = file.to_str().context("the file's path is not UTF-8")?;
+        let discovery = json!({
+            "name": FILTER,
+            "config_discovery": {
+                "config_source": { "path_config_source": { "path": path }, "resource_api_version": "V3" },
+                "type_urls": [WASM_TYPE],
+            },
+        });
+        *named(at(self.connection_manager()?, "/http_filters")?, FILTER)? = discovery;
+        self.discovered = Some(Discovered { file: file.to_owned(), filter });
+        Ok(())
+    }
+
+    /// Whether the filter's configuration is read from a file, see [`discover_filter`](Self::discover_filter).
+    pub fn is_discovered(&self) -> bool {
+        self.discovered.is_some()
+    }
+
+    /// Writes everything: Envoy's configuration to `file` as JSON, and the filter's to the file it is discovered from.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        self.write_discovered()?;
+        replace(file, &self.value)
+    }
+
+    /// Writes the filter's own configuration anew: what makes Envoy reload it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write_discovered(&self) -> Result<()> {
+        let Some(discovered) = &self.discovered else { return Ok(()) };
+        let mut resource = json!({
+            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+            "name": FILTER,
+        });
+        put(&mut resource, "typed_config", discovered.filter.clone())?;
+        replace(&discovered.file, &json!({ "resources": [resource] }))
+    }
+
+    fn listener(&mut self) -> Result<&mut Value> {
+        named(at(&mut self.value, "/static_resources/listeners")?, LISTENER)
+    }
+
+    /// The wasm filter's `typed_config`, wherever it is kept.
+    fn filter(&mut self) -> Result<&mut Value> {
+        if self.discovered.is_none() {
+            let filters = at(self.connection_manager()?, "/http_filters")?;
+            return at(named(filters, FILTER)?, "/typed_config");
+        }
+        self.discovered.as_mut().map(|discovered| &mut discovered.filter).context("the filter is not discovered")
+    }
+}
+
+/// Written beside and moved into place: who watches the file sees it whole.
+fn replace(file: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value).context("cannot write the configuration as JSON")?;
+    let unfinished = file.with_extension("unfinished");
+    fs::write(&unfinished, text).with_context(|| format!("cannot write {}", unfinished.display()))?;
+    fs::rename(&unfinished, file).with_context(|| format!("cannot replace {}", file.display()))
+}
+
+fn place(cluster: &mut Value, address: &str) -> Result<()> {
+    let (host, port) = address.rsplit_once(':').with_context(|| format!("{address} is not HOST:PORT"))?;
+    let port: u16 = port.parse().with_context(|| format!("{address} is not HOST:PORT"))?;
+    let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+    *at(cluster, endpoint)? = json!({ "address": host, "port_value": port });
+    Ok(())
+}
+
+fn at<'v>(value: &'v mut Value, pointer: &str) -> Result<&'v mut Value> {
+    value.pointer_mut(pointer).with_context(|| format!("envoy.yaml has no {pointer} where one is expected"))
+}
+
+fn named<'v>(list: &'v mut Value, name: &str) -> Result<&'v mut Value> {
+    let entries = list.as_array_mut().with_context(|| format!("envoy.yaml has no list where `{name}` is expected"))?;
+    let found = entries.iter_mut().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name));
+    found.with_context(|| format!("envoy.yaml has nothing named `{name}` where it is expected"))
+}
+
+fn put(object: &mut Value, key: &str, value: Value) -> Result<()> {
+    let Some(members) = object.as_object_mut() else { bail!("envoy.yaml has no object around `{key}`") };
+    members.insert(key.to_owned(), value);
+    Ok(())
+}
+
+fn push(list: &mut Value, value: Value) -> Result<()> {
+    list.as_array_mut().context("envoy.yaml has no list where one is expected")?.push(value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Configuration, HeadersMode};
+    use crate::directory::Directory;
+
+    #[test]
+    fn the_shipped_configuration_can_be_changed_in_every_way() {
+        let directory = Directory::fresh("configuration").unwrap();
+        let mut configuration = Configuration::shipped().unwrap();
+        configuration.admin_port(0).unwrap();
+        configuration.gateway_port(0).unwrap();
+        configuration.module("/module.wasm".as_ref()).unwrap();
+        configuration.cluster("store", "127.0.0.1:1").unwrap();
+        configuration.add_cluster("other", "127.0.0.1:2").unwrap();
+        configuration.pass_everything_else_to("other").unwrap();
+        configuration.keep_trailers().unwrap();
+        configuration.discover_filter(&directory.join("filter.json")).unwrap();
+        configuration.headers(HeadersMode::Pass).unwrap();
+        configuration.plugin().unwrap()["limits"] = json!({ "pending_calls": 1 });
+        configuration.write(&directory.join("envoy.json")).unwrap();
+
+        let read =
+            |name: &str| -> Value { serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap() };
+        let (envoy, filter) = (read("envoy.json"), read("filter.json"));
+        let config = &filter["resources"][0]["typed_config"]["config"];
+        assert_eq!(config["allow_on_headers_stop_iteration"], false);
+        assert_eq!(config["configuration"]["value"]["headers"], "pass");
+        assert_eq!(config["configuration"]["value"]["limits"], json!({ "pending_calls": 1 }));
+        assert_eq!(config["vm_config"]["code"]["local"]["filename"], "/module.wasm");
+        assert!(!envoy.to_string().contains("vm_config"), "the filter is configured in one place");
+        let ports: Vec<_> = envoy["static_resources"]["clusters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|cluster| {
+                let endpoint = &cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"];
+                (cluster["name"].as_str().unwrap(), endpoint["address"]["socket_address"]["port_value"].as_u64())
+            })
+            .collect();
+        assert_eq!(ports, [("store", Some(1)), ("business", Some(8091)), ("other", Some(2))]);
+    }
+}

@@ -1,0 +1,308 @@
+//! What can go wrong between the gateway and the store: a proxy that stands there and does it on demand.
+//!
+//! As long as nothing is asked of it, it passes requests and answers on unchanged.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::http;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is reset before the store sees it.
+    ResetBefore,
+    /// The store deals with it, then the connection is reset in place of the answer.
+    LoseAnswer,
+    /// The store deals with it; the answer comes this much later.
+    DelayAnswer(Duration),
+    /// The store deals with it; half of the answer's body comes, then the connection is reset.
+    CutAnswer,
+    /// The store deals with it; the answer never comes.
+    SwallowAnswer,
+    /// The store never sees it; the answer is this status, without a problem document: whether something was committed can
+    /// not be told from it.
+    Status(u16),
+}
+
+/// A request that arrived, whatever became of it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub path: String,
+    /// Its body.
+    pub body: Bytes,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    path: &'static str,
+    fault: Fault,
+    times: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    seen: Vec<Seen>,
+}
+
+/// The proxy. Dropping it ends it with all its connections.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: String,
+    upstream: String,
+    state: Arc<Mutex<State>>,
+    server: Option<JoinSet<()>>,
+}
+
+impl FaultProxy {
+    /// One in front of `upstream` (`127.0.0.1:PORT`), on a free port.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub async fn start(upstream: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("the fault proxy cannot listen")?;
+        let address = listener.local_addr().context("the fault proxy has no address")?.to_string();
+        let mut proxy = Self { address, upstream: upstream.to_owned(), state: Arc::default(), server: None };
+        proxy.serve(listener);
+        Ok(proxy)
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Does `fault` to every request to `path` (one of [`privatenumber_contract::paths`]), until [`heal`](Self::heal).
+    pub fn strike(&self, path: &'static str, fault: Fault) {
+        self.strike_times(path, fault, usize::MAX);
+    }
+
+    /// Does `fault` to the next `times` requests to `path`. Several such rules are used up one after the other.
+    pub fn strike_times(&self, path: &'static str, fault: Fault, times: usize) {
+        self.state().rules.push(Rule { path, fault, times });
+    }
+
+    /// Passes everything on again.
+    pub fn heal(&self) {
+        self.state().rules.clear();
+    }
+
+    /// The store is away: connections are reset, new ones refused.
+    pub async fn go_away(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.shutdown().await;
+        }
+    }
+
+    /// The store is back, at the same address.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken by now.
+    pub async fn come_back(&mut self) -> Result<()> {
+        if self.server.is_none() {
+            let listener = TcpListener::bind(&self.address).await;
+            let listener = listener.with_context(|| format!("the fault proxy cannot return to {}", self.address))?;
+            self.serve(listener);
+        }
+        Ok(())
+    }
+
+    /// All requests so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state().seen.clone()
+    }
+
+    /// How many requests to `path` arrived so far.
+    pub fn count(&self, path: &str) -> usize {
+        self.state().seen.iter().filter(|seen| seen.path == path).count()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (upstream, state) = (self.upstream.clone(), Arc::clone(&self.state));
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            // Connections end with this task.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                // Whatever ends early ends as a reset.
+                let _ = stream.set_zero_linger();
+                connections.spawn(connection(stream, upstream.clone(), Arc::clone(&state)));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        self.server = Some(server);
+    }
+}
+
+async fn connection(stream: TcpStream, upstream: String, state: Arc<Mutex<State>>) {
+    let service = service_fn(move |request| {
+        let (upstream, state) = (upstream.clone(), Arc::clone(&state));
+        async move { exchange(request, &upstream, &state).await }
+    });
+    // An error is a connection that ended early: often the fault that was asked for.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+type Answered = Response<CutBody>;
+
+async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<State>) -> Result<Answered> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.context("the request was cut off")?.to_bytes();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let fault = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seen.push(Seen { method: head.method.clone(), path: path.clone(), body: body.clone() });
+        next_fault(&mut state.rules, &path)
+    };
+    match fault {
+        Some(Fault::ResetBefore) => bail!("reset on demand"),
+        Some(Fault::Status(status)) => {
+            let mut answer = Response::new(CutBody::whole(Bytes::new()));
+            *answer.status_mut() = StatusCode::from_u16(status)?;
+            return Ok(answer);
+        }
+        _ => {}
+    }
+    let headers: Vec<_> = head
+        .headers
+        .iter()
+        .filter(|(name, _)| !written_by_the_client(name) && *name != hyper::header::HOST)
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .collect();
+    let answer = http::send(head.method, &format!("http://{upstream}{path}"), &headers, body).await?;
+    match fault {
+        Some(Fault::LoseAnswer) => bail!("reset on demand"),
+        Some(Fault::SwallowAnswer) => std::future::pending::<()>().await,
+        Some(Fault::DelayAnswer(delay)) => tokio::time::sleep(delay).await,
+        _ => {}
+    }
+    let mut passed = Response::builder().status(answer.status);
+    for (name, value) in answer.headers.iter().filter(|(name, _)| !written_by_the_client(name)) {
+        passed = passed.header(name, value);
+    }
+    let body = if fault == Some(Fault::CutAnswer) { CutBody::half(answer.body) } else { CutBody::whole(answer.body) };
+    passed.body(body).context("not an answer")
+}
+
+/// What hyper writes itself for the body it is given.
+fn written_by_the_client(name: &HeaderName) -> bool {
+    name == CONTENT_LENGTH || name == TRANSFER_ENCODING
+}
+
+fn next_fault(rules: &mut Vec<Rule>, path: &str) -> Option<Fault> {
+    let (index, rule) = rules.iter_mut().enumerate().find(|(_, rule)| rule.path == path)?;
+    let fault = rule.fault;
+    if rule.times != usize::MAX {
+        rule.times = rule.times.saturating_sub(1);
+        if rule.times == 0 {
+            rules.remove(index);
+        }
+    }
+    Some(fault)
+}
+
+/// A body that is announced whole and may end in the middle.
+struct CutBody {
+    whole: u64,
+    rest: Full<Bytes>,
+    cut: bool,
+}
+
+impl CutBody {
+    fn whole(body: Bytes) -> Self {
+        Self { whole: body.len() as u64, rest: Full::new(body), cut: false }
+    }
+
+    fn half(body: Bytes) -> Self {
+        Self { whole: body.len() as u64, rest: Full::new(body.slice(..body.len() / 2)), cut: true }
+    }
+}
+
+impl hyper::body::Body for CutBody {
+    type Data = Bytes;
+    type Error = anyhow::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>>>> {
+        use std::task::Poll;
+        match std::pin::Pin::new(&mut self.rest).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(_) if self.cut => Poll::Ready(Some(Err(anyhow::anyhow!("cut on demand")))),
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.whole)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.cut && hyper::body::Body::is_end_stream(&self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Fault, FaultProxy};
+    use crate::http;
+
+    /// Stands for the store: a proxy of its own that answers every request.
+    async fn answering() -> FaultProxy {
+        let store = FaultProxy::start("127.0.0.1:1").await.unwrap();
+        store.strike("/v1/pushes", Fault::Status(200));
+        store
+    }
+
+    #[tokio::test]
+    async fn it_does_what_it_is_told_and_counts_what_arrives() {
+        let store = answering().await;
+        let mut proxy = FaultProxy::start(store.address()).await.unwrap();
+        let url = format!("http://{}/v1/pushes", proxy.address());
+
+        assert_eq!(http::get(&url).await.unwrap().status, 200);
+        proxy.strike_times("/v1/pushes", Fault::Status(500), 1);
+        proxy.strike_times("/v1/pushes", Fault::LoseAnswer, 1);
+        proxy.strike_times("/v1/pushes", Fault::ResetBefore, 1);
+        assert_eq!(http::get(&url).await.unwrap().status, 500);
+        assert_eq!(store.count("/v1/pushes"), 1, "a status of the proxy's own never reaches the store");
+        assert!(http::get(&url).await.is_err());
+        assert_eq!(store.count("/v1/pushes"), 2, "only the answer was lost");
+        assert!(http::get(&url).await.is_err());
+        assert_eq!(store.count("/v1/pushes"), 2);
+        assert_eq!(http::get(&url).await.unwrap().status, 200, "three faults, then none");
+
+        proxy.strike("/v1/pushes", Fault::SwallowAnswer);
+        assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
+        proxy.heal();
+        proxy.go_away().await;
+        assert!(http::get(&url).await.is_err());
+        proxy.come_back().await.unwrap();
+        assert_eq!(http::get(&url).await.unwrap().status, 200);
+        assert_eq!(proxy.count("/v1/pushes"), 7);
+    }
+}

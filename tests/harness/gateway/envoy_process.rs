@@ -1,0 +1,109 @@
+//! Envoy as a child process, and where it really listens.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+use crate::configuration::{Configuration, LISTENER};
+use crate::directory::Directory;
+use crate::envoy_binary::EnvoyBinary;
+use crate::process::{Process, Start};
+use crate::{http, wait};
+
+/// How long it may take to be ready, and to stop.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct EnvoyProcess {
+    binary: EnvoyBinary,
+    directory: Directory,
+    concurrency: u32,
+    environment: Vec<(String, String)>,
+    pub process: Process,
+    /// Of the gateway's listener, `127.0.0.1:PORT`.
+    pub address: String,
+    /// Of the admin interface, `127.0.0.1:PORT`.
+    pub admin: String,
+}
+
+impl EnvoyProcess {
+    pub async fn start(
+        binary: &EnvoyBinary,
+        directory: &Directory,
+        configuration: &Configuration,
+        concurrency: u32,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self> {
+        let (process, address, admin) = run(binary, directory, configuration, concurrency, &environment).await?;
+        let (binary, directory) = (binary.clone(), directory.clone());
+        Ok(Self { binary, directory, concurrency, environment, process, address, admin })
+    }
+
+    pub async fn restart(&mut self, configuration: &mut Configuration) -> Result<()> {
+        if self.process.is_running() {
+            self.process.kill().await?;
+        }
+        // What pushes to it knows the address by now.
+        configuration.gateway_port(port(&self.address)?)?;
+        let (process, address, admin) =
+            run(&self.binary, &self.directory, configuration, self.concurrency, &self.environment).await?;
+        (self.process, self.address, self.admin) = (process, address, admin);
+        Ok(())
+    }
+}
+
+async fn run(
+    binary: &EnvoyBinary,
+    directory: &Directory,
+    configuration: &Configuration,
+    concurrency: u32,
+    environment: &[(String, String)],
+) -> Result<(Process, String, String)> {
+    let file = directory.join("envoy.json");
+    configuration.write(&file)?;
+    let admin_file = directory.join("envoy-admin");
+    let _ = std::fs::remove_file(&admin_file);
+    let mut start = Start::new("Envoy", &binary.path, directory.join("envoy.log"))
+        .argument("-c")
+        .argument(&file)
+        .arguments(["--concurrency", &concurrency.to_string()])
+        .argument("--admin-address-path")
+        .argument(&admin_file)
+        // Hot restart shares memory under one name for the whole machine; several gateways side by side must not.
+        .argument("--disable-hot-restart");
+    for (name, value) in environment {
+        start = start.environment(name, value);
+    }
+    let mut process = start.run()?;
+    let admin = wait::until("Envoy to name its admin interface", PATIENCE, async || {
+        if !process.is_running() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&admin_file).context("Envoy has not named it yet")?;
+        if text.trim().is_empty() {
+            Err(anyhow!("Envoy has not named it yet"))
+        } else {
+            Ok(Some(text.trim().to_owned()))
+        }
+    });
+    let admin = admin.await?.with_context(|| format!("Envoy ended before it was ready:\n{}", process.tail(20)))?;
+    process.answers(&format!("http://{admin}/ready"), PATIENCE).await?;
+    let address = listener_address(&admin, LISTENER).await?;
+    Ok((process, address, admin))
+}
+
+pub async fn listener_address(admin: &str, name: &str) -> Result<String> {
+    let listeners: Value = http::get(&format!("http://{admin}/listeners?format=json")).await?.expect(200)?.json()?;
+    let entries = listeners.get("listener_statuses").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let entry = entries.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name));
+    let address = entry.and_then(|entry| entry.pointer("/local_address/socket_address"));
+    let address = address.with_context(|| format!("Envoy has no listener `{name}`"))?;
+    let host = address.get("address").and_then(Value::as_str).unwrap_or("127.0.0.1");
+    let port = address.get("port_value").and_then(Value::as_u64).context("the listener has no port")?;
+    Ok(format!("{host}:{port}"))
+}
+
+fn port(address: &str) -> Result<u16> {
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.with_context(|| format!("{address} is not HOST:PORT"))
+}
