@@ -1,0 +1,13 @@
+//! What Huawei pushes: from the body of a push to the calls the store is asked to record.
+//!
+//! Tolerant where Huawei's documents leave room (unknown keys of any type, numbers for texts and texts for numbers, `""` for
+//! absent, one object for a list of one), strict in what identifies a call. Each CDR is read for itself: one that cannot be
+//! used is parked with its reason and the others go on.
+
+mod fee_info;
+mod push;
+mod reshape;
+pub mod time;
+mod value;
+
+pub use push::{Body, Contents, InvalidPush, MAX_CDRS, Reader, decode};
