@@ -188,7 +188,7 @@ fn direction(raw: Option<&RawValue>) -> Result<Direction, Unusable> {
         Some(0) => Ok(Direction::ToA),
         Some(1) => Ok(Direction::FromA),
         Some(2) => Ok(Direction::Abnormal),
-        Some(_) => Err(refuse(raw.map_or(Found::Nothing, Found::kind_of))),
+        Some(_) => Err(refuse(Found::other(raw))),
         None => Err(refuse(Found::Nothing)),
     }
 }

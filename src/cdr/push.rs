@@ -51,9 +51,11 @@ pub struct Body<'b> {
 /// Bytes that are not UTF-8 are replaced: a CDR with such a byte is parked, and the others of the push are read.
 pub fn decode(body: &[u8]) -> Body<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let text = String::from_utf8_lossy(body);
-    let lossy = matches!(text, Cow::Owned(_));
-    Body { text, lossy }
+    // Far faster than the lossy way, which is for the rare body that needs it.
+    match std::str::from_utf8(body) {
+        Ok(text) => Body { text: Cow::Borrowed(text), lossy: false },
+        Err(_) => Body { text: String::from_utf8_lossy(body), lossy: true },
+    }
 }
 
 /// What a push holds.

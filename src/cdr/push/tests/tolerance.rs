@@ -118,15 +118,15 @@ fn a_record_flag_is_understood_in_every_form() {
 
 #[test]
 fn a_cdr_that_cannot_be_used_is_parked_with_the_place_and_the_reason() {
-    const NO_TEXT: &str = "found a text that is not it";
-    const NO_NUMBER: &str = "found a number that is not it";
+    const OTHER_TEXT: &str = "found another text";
+    const OTHER_NUMBER: &str = "found another number";
     const DIRECTION: &str = "expected 0, 1 or 2,";
     const TIME: &str = "expected a UTC time yyyy-MM-dd HH:mm:ss,";
     for (key, value, expected, found) in [
         ("direction", None, DIRECTION, "found nothing"),
-        ("direction", Some("3"), DIRECTION, NO_NUMBER),
-        ("direction", Some("1.0"), DIRECTION, NO_NUMBER),
-        ("direction", Some("\"in\""), DIRECTION, NO_TEXT),
+        ("direction", Some("3"), DIRECTION, OTHER_NUMBER),
+        ("direction", Some("1.0"), DIRECTION, OTHER_NUMBER),
+        ("direction", Some("\"in\""), DIRECTION, OTHER_TEXT),
         ("direction", Some("true"), DIRECTION, "found true or false"),
         ("spId", None, "expected a text of at most 64 characters,", "found nothing"),
         ("appKey", Some("\"\""), "expected a text of at most 128 characters,", "found nothing"),
@@ -135,12 +135,12 @@ fn a_cdr_that_cannot_be_used_is_parked_with_the_place_and_the_reason() {
         ("sessionId", None, "expected a text of at most 256 characters,", "found nothing"),
         ("sessionId", Some("{}"), "expected a text of at most 256 characters,", "found an object"),
         ("icid", Some("[\"a\"]"), "expected a text of at most 64 characters,", "found an array"),
-        ("callInTime", Some("1767580203"), TIME, NO_NUMBER),
-        ("fwdStartTime", Some("\"1767580203\""), TIME, NO_TEXT),
-        ("fwdAnswerTime", Some("\"2026-02-29 02:30:06\""), TIME, NO_TEXT),
-        ("callEndTime", Some("\" \""), TIME, NO_TEXT),
+        ("callInTime", Some("1767580203"), TIME, "found a number"),
+        ("fwdStartTime", Some("\"1767580203\""), TIME, OTHER_TEXT),
+        ("fwdAnswerTime", Some("\"2026-02-29 02:30:06\""), TIME, OTHER_TEXT),
+        ("callEndTime", Some("\" \""), TIME, OTHER_TEXT),
         ("failTime", Some("{}"), TIME, "found an object"),
-        ("recordFlag", Some("2"), "expected 0 or 1,", NO_NUMBER),
+        ("recordFlag", Some("2"), "expected 0 or 1,", OTHER_NUMBER),
     ] {
         assert_eq!(only_reason(fee_with(key, value)), format!("/feeLst/0/{key}: {expected} {found}"));
     }
