@@ -4,6 +4,7 @@ mod business;
 mod output;
 mod progress;
 mod push;
+mod signals;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -16,9 +17,7 @@ use privatenumber_contract::Private;
 #[derive(Debug, Parser)]
 #[command(name = "privatenumber-sim", version)]
 pub enum Command {
-    /// Play Huawei: push call detail records (CDRs)
     Push(Box<push::Options>),
-    /// Play a business: take callbacks, check and count them
     Business(business::Options),
 }
 

@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -38,14 +39,33 @@ impl Business {
         Self { process, stdout, url }
     }
 
+    fn wait_for_callbacks(&self, total: u64) {
+        let started = Instant::now();
+        loop {
+            let mut stream = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
+            write!(stream, "GET /__control/counts HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let counts: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+            if counts["total"].as_u64().unwrap() >= total {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "{total} callbacks were expected: {counts}");
+        }
+    }
+
     /// SIGTERM; the exit code and what else was printed.
     fn end(mut self) -> (Option<i32>, String) {
-        let signalled = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
-        assert!(signalled.success());
+        terminate(&self.process);
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         (self.process.wait().unwrap().code(), rest)
     }
+}
+
+/// SIGTERM.
+fn terminate(process: &Child) {
+    assert!(Command::new("kill").arg(process.id().to_string()).status().unwrap().success());
 }
 
 impl Drop for Business {
@@ -104,6 +124,20 @@ fn a_push_that_is_not_accepted_ends_with_exit_code_1() {
     let (code, stdout, _) = output(&["push", "--url", &business.url, "--no-retry"]);
     assert_eq!(code, Some(1));
     assert!(stdout.contains("answers   503: 1\naccepted  0\ngiven up  1\n"), "{stdout}");
+}
+
+#[test]
+fn a_push_that_is_ended_early_still_shows_its_summary() {
+    let business = Business::start(&["--mode", "error"]);
+    let mut push = tool(&["push", "--url", &business.url, "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    // The next attempt is a minute away.
+    business.wait_for_callbacks(1);
+    terminate(&push);
+    let mut summary = String::new();
+    push.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
+    assert_eq!(push.wait().unwrap().code(), Some(1));
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((&summary["pushes"], &summary["unfinished"]), (&1.into(), &1.into()));
 }
 
 #[test]

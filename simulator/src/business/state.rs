@@ -125,7 +125,7 @@ impl State {
         let segment = path.trim_start_matches('/').split(['/', '?']).next().unwrap_or_default();
         let tempers = self.tempers.read().unwrap_or_else(PoisonError::into_inner);
         let temper = tempers.by_segment.get(segment).unwrap_or(&tempers.usual);
-        let fails = temper.drawn_share().map(|share| lock(&self.random).chance(share));
+        let fails = temper.fail_share.map(|share| lock(&self.random).chance(share));
         temper.act(fails)
     }
 

@@ -112,12 +112,7 @@ impl Temper {
         Ok(())
     }
 
-    /// The share of the callbacks that fail; `None` when there is nothing to draw.
-    pub(super) fn drawn_share(&self) -> Option<f64> {
-        self.fail_share
-    }
-
-    /// What to do with a callback; `fails` is the result of the draw.
+    /// What to do with a callback; `fails` is the result of drawing by `fail_share`, where there is one.
     pub(super) fn act(&self, fails: Option<bool>) -> Act {
         let mode = match (fails, self.mode) {
             (Some(false), _) => Mode::Ok,

@@ -9,6 +9,7 @@ use privatenumber_contract::Private;
 use privatenumber_sim::business::{Business, Callback, CallbackObserver, Counts, Mode, Settings, Temper};
 use privatenumber_sim::signature::SigningSecret;
 
+use super::signals::ended;
 use super::{Verdict, environment, output, private, share};
 
 const EXAMPLES: &str = "\
@@ -19,8 +20,8 @@ Inspection and control while it runs, as JSON:
   GET    /__control/temper
   PUT    /__control/temper                     {\"mode\": \"error\", \"status\": 503, \"delay_ms\": 50}
   PUT    /__control/temper/business-a          only for callbacks to /business-a/…; DELETE takes it back
-  A temper's members: mode, status, delay_ms, fail_share, hang_ms, slow_body_ms. Those left out are as if not given on
-  the command line.
+  A temper's members: mode, status, delay_ms, fail_share, hang_ms, slow_body_ms. Those left out take their
+  defaults.
 
 Examples:
   A business that checks signatures and shows every callback:
@@ -36,7 +37,9 @@ Exit codes, once ended by SIGTERM or SIGINT:
   1  some call was called back more than once, or a signature does not hold
   2  wrong usage, or the address cannot be listened on";
 
-/// Play a business: take callbacks by POST on any path, check and count them, and answer well or badly.
+/// Play a business: take callbacks, check and count them
+///
+/// They come by POST on any path, and are answered well or badly, as told.
 ///
 /// Prints one line on stdout once it listens, and on SIGTERM or SIGINT a summary. The control addresses show callbacks in
 /// full to anybody who can reach them.
@@ -178,27 +181,4 @@ pub async fn run(options: Options) -> anyhow::Result<Verdict> {
     let summary = Counts { by_webhook_id: None, ..counts };
     output::say(&if options.json { serde_json::to_string(&summary)? } else { summary.to_string() });
     Ok(if clean { Verdict::Good } else { Verdict::Bad })
-}
-
-/// Resolves on SIGINT or SIGTERM; both are caught from this call on.
-#[cfg(unix)]
-fn ended() -> anyhow::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Resolves on Ctrl-C.
-#[cfg(not(unix))]
-fn ended() -> anyhow::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

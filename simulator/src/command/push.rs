@@ -13,6 +13,7 @@ use privatenumber_sim::huawei::{
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::signals::ended;
 use super::{Verdict, environment, output, private, progress, share};
 
 const EXAMPLES: &str = "\
@@ -33,11 +34,13 @@ Exit codes:
   1  some push was not accepted
   2  wrong usage, or nothing could be sent at all (such as an unreadable file)";
 
-/// Play Huawei: push call detail records (CDRs), signed and repeated as Huawei does it.
+/// Play Huawei: push call detail records (CDRs)
+///
+/// Signed and repeated as Huawei does it.
 ///
 /// Without FILES and --calls one made-up call is pushed. A push is accepted when it is answered 200, as at Huawei; anything
 /// else is pushed again 1, 4, 9, 106, 203 and 300 minutes after the first attempt. Prints a summary on stdout; of a single
-/// push also the last answer's status and body.
+/// push also the last answer's status and body. SIGINT or SIGTERM ends the run early, with the summary so far.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
@@ -264,12 +267,13 @@ pub async fn run(options: Options) -> anyhow::Result<Verdict> {
         return dry_run(&pusher, pushes, form);
     }
 
+    let ended = ended()?;
     let started = Instant::now();
     let mut interrupted = false;
     tokio::select! {
         ended = pusher.run(pushes) => ended?,
         () = progress::report(pusher.tally(), expected), if !options.quiet => {}
-        _ = tokio::signal::ctrl_c() => interrupted = true,
+        () = ended => interrupted = true,
     }
     let summary = pusher.tally().summary(started.elapsed());
     let answer = pusher.tally().last_answer().filter(|_| expected == 1);

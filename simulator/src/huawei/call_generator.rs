@@ -143,7 +143,7 @@ impl CallGenerator {
             session_id: Private::new(format!(
                 "{}_{number}_4294967295_{}@{}",
                 self.session_prefix,
-                clock::compact_time(times.in_),
+                clock::compact_time(times.incoming),
                 self.host_name
             )),
             mpty_id: subscription_id.clone(),
@@ -152,7 +152,7 @@ impl CallGenerator {
             callee_num: x.clone(),
             fwd_display_num: ending.was_forwarded().then_some(x),
             fwd_dst_num: called.filter(|_| ending.was_forwarded()),
-            call_in_time: clock::cdr_time(times.in_),
+            call_in_time: clock::cdr_time(times.incoming),
             fwd_start_time: times.forwarded.map(clock::cdr_time),
             fwd_alerting_time: times.alerting.map(clock::cdr_time),
             fwd_answer_time: times.answered.map(clock::cdr_time),
@@ -187,7 +187,7 @@ impl Iterator for CallGenerator {
 
 /// The moments of one call, seconds since 1970.
 struct Times {
-    in_: i64,
+    incoming: i64,
     forwarded: Option<i64>,
     alerting: Option<i64>,
     answered: Option<i64>,
@@ -197,8 +197,8 @@ struct Times {
 impl Times {
     fn draw(random: &mut Random, start: i64, ending: Ending) -> Self {
         let mut between = |least: u32, most: u32| i64::from(least) + random.below(u64::from(most - least) + 1) as i64;
-        let in_ = start + between(0, 3599);
-        let forwarded = in_ + between(0, 1);
+        let incoming = start + between(0, 3599);
+        let forwarded = incoming + between(0, 1);
         let alerting = forwarded + between(1, 4);
         let answered = alerting + between(1, 25);
         let (alerting, answered, end) = match ending {
@@ -206,9 +206,9 @@ impl Times {
             Ending::NoAnswer => (Some(alerting), None, alerting + between(45, 60)),
             Ending::Busy => (None, None, forwarded + between(2, 5)),
             Ending::HungUpBeforeRinging => (None, None, forwarded + between(1, 8)),
-            Ending::NoTemporaryCallee | Ending::NoBinding => (None, None, in_ + between(1, 3)),
+            Ending::NoTemporaryCallee | Ending::NoBinding => (None, None, incoming + between(1, 3)),
         };
-        Self { in_, forwarded: ending.was_forwarded().then_some(forwarded), alerting, answered, end }
+        Self { incoming, forwarded: ending.was_forwarded().then_some(forwarded), alerting, answered, end }
     }
 }
 
