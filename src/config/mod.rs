@@ -137,7 +137,11 @@ impl Config {
     /// Everything that is wrong with it, each with its path.
     pub fn from_json(json: &[u8], environment: Environment<'_>) -> Result<Self, Vec<ConfigError>> {
         let value: serde_json::Value = serde_json::from_slice(json).map_err(|error| {
-            let message = format!("is not JSON, at line {} column {}", error.line(), error.column());
+            let message = format!(
+                "is not JSON, at line {} column {}; give it as google.protobuf.StringValue that holds JSON",
+                error.line(),
+                error.column(),
+            );
             vec![ConfigError { path: String::new(), message }]
         })?;
         reader::read(&value, environment, declaration::config)

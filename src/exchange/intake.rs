@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use privatenumber_contract::paths;
-
 use super::{HeaderEdits, Signed};
 use crate::answer::Answer;
 use crate::callback::TraceContext;
@@ -49,14 +47,12 @@ pub(super) fn examine(
 }
 
 /// Edits that turn the headers of a push into those of a request to the store. The content length is left to whoever knows
-/// it.
+/// it, and the path to the route: Envoy selects the route anew when a filter sets the path, and a route for the store's own
+/// path would let strangers in (`docs/decisions/0001-the-route-rewrites-the-path.md`).
 pub(super) fn forward_edits(config: &Config, headers: &[(String, Vec<u8>)]) -> HeaderEdits {
     let mut remove: Vec<_> = headers.iter().map(|(name, _)| name).filter(|name| is_dropped(name)).cloned().collect();
     remove.dedup();
-    let mut set = vec![
-        (":path", Cow::Borrowed(paths::PUSHES)),
-        ("content-type", Cow::Borrowed("application/json")),
-    ];
+    let mut set = vec![("content-type", Cow::Borrowed("application/json"))];
     if let Some(authorization) = &config.store.authorization {
         set.push(("authorization", Cow::Owned(authorization.expose().to_string())));
     }

@@ -15,6 +15,7 @@ pub const LISTENER: &str = "gateway";
 /// The filter's name in `envoy.yaml`.
 pub const FILTER: &str = "private-number-gateway";
 
+const TEXT_TYPE: &str = "type.googleapis.com/google.protobuf.StringValue";
 const WASM_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// The two ways of the filter with a push's headers; each needs its own setting of Envoy's.
@@ -51,7 +52,11 @@ impl Configuration {
         let path = products::repository().join("envoy.yaml");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let value = serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-        Ok(Self { value, discovered: None })
+        let mut shipped = Self { value, discovered: None };
+        let plugin = shipped.plugin()?;
+        let json = plugin.as_str().context("envoy.yaml's plugin configuration is no text")?;
+        *plugin = serde_json::from_str(json).context("envoy.yaml's plugin configuration is not JSON")?;
+        Ok(shipped)
     }
 
     /// All of it, for changes that have no name here.
@@ -104,7 +109,8 @@ impl Configuration {
         put(at(self.filter()?, "/config")?, "allow_on_headers_stop_iteration", stop.into())
     }
 
-    /// The plugin's own configuration: `applications`, `businesses`, `limits` …
+    /// The plugin's own configuration: `applications`, `businesses`, `limits` … Kept as an object here; Envoy is given it as
+    /// the text it takes.
     ///
     /// # Errors
     ///
@@ -252,10 +258,28 @@ impl Configuration {
 
 /// Written beside and moved into place: who watches the file sees it whole.
 fn replace(file: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_vec_pretty(value).context("cannot write the configuration as JSON")?;
+    let mut value = value.clone();
+    make_texts(&mut value);
+    let text = serde_json::to_vec_pretty(&value).context("cannot write the configuration as JSON")?;
     let unfinished = file.with_extension("unfinished");
     fs::write(&unfinished, text).with_context(|| format!("cannot write {}", unfinished.display()))?;
     fs::rename(&unfinished, file).with_context(|| format!("cannot replace {}", file.display()))
+}
+
+/// Makes a text of the plugin's configuration: Envoy passes a `StringValue` on to the plugin as it stands.
+fn make_texts(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if members.get("@type").is_some_and(|kind| kind == TEXT_TYPE)
+                && let Some(inner) = members.get_mut("value").filter(|inner| inner.is_object())
+            {
+                *inner = Value::String(inner.to_string());
+            }
+            members.values_mut().for_each(make_texts);
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(make_texts),
+        _ => {}
+    }
 }
 
 fn place(cluster: &mut Value, address: &str) -> Result<()> {
@@ -315,8 +339,9 @@ mod tests {
         let (envoy, filter) = (read("envoy.json"), read("filter.json"));
         let config = &filter["resources"][0]["typed_config"]["config"];
         assert_eq!(config["allow_on_headers_stop_iteration"], false);
-        assert_eq!(config["configuration"]["value"]["headers"], "pass");
-        assert_eq!(config["configuration"]["value"]["limits"], json!({ "pending_calls": 1 }));
+        let plugin: Value = serde_json::from_str(config["configuration"]["value"].as_str().unwrap()).unwrap();
+        assert_eq!(plugin["headers"], "pass");
+        assert_eq!(plugin["limits"], json!({ "pending_calls": 1 }));
         assert_eq!(config["vm_config"]["code"]["local"]["filename"], "/module.wasm");
         assert!(!envoy.to_string().contains("vm_config"), "the filter is configured in one place");
         let ports: Vec<_> = envoy["static_resources"]["clusters"]
