@@ -1,0 +1,231 @@
+//! The database: commits works, answers queries. Knows no clock, no HTTP and no metrics; all SQL is in [`sqlite`].
+
+mod apply;
+mod group;
+mod query;
+mod sqlite;
+mod transaction;
+mod work;
+
+use std::path::Path;
+use std::time::Duration;
+
+use privatenumber_contract::{CallPage, CallView, EventPage, ParkedPage, RegisteredBinding};
+
+pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page};
+pub use work::{
+    BindingDone, BindingWork, CallDone, CallWork, Done, EventWork, KEY_PART_MAX_BYTES, NewCall, OutcomeResult,
+    OutcomesDone, ParkedWork, PushDone, PushWork, Work,
+};
+
+/// Why a work was not committed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The database cannot be written now: full, locked, read-only, away. Nothing was committed; a later attempt may
+    /// succeed.
+    #[error("the database cannot be written: {0}")]
+    Unavailable(String),
+    /// This work cannot be stored, now or later. Nothing of it was committed.
+    #[error("the database refused the work: {0}")]
+    Refused(String),
+    /// The commit itself failed: nobody knows whether it is durable.
+    #[error("the commit failed, its result is unknown: {0}")]
+    Unknown(String),
+}
+
+/// Why a query was not answered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the database cannot be read: {0}")]
+pub struct ReadError(String);
+
+/// What an engine reports of a statement before the commit. Texts come from the engine and hold no values.
+#[derive(Clone, Debug)]
+pub(crate) enum EngineError {
+    /// The database as a whole cannot be written or read now.
+    Unavailable(String),
+    /// This statement failed for what it carried.
+    Statement(String),
+}
+
+/// The engine reported an error of COMMIT itself.
+#[derive(Clone, Debug)]
+pub(crate) struct CommitUnknown(String);
+
+impl EngineError {
+    /// A stored value that cannot be read back, or one that cannot be written as JSON.
+    pub(crate) fn corrupt(error: serde_json::Error) -> Self {
+        // Only where, not what: serde's own text may quote the value.
+        Self::Statement(format!("a value is not the JSON it should be (column {})", error.column()))
+    }
+}
+
+impl From<EngineError> for WriteError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unavailable(reason) => Self::Unavailable(reason),
+            EngineError::Statement(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+impl From<CommitUnknown> for WriteError {
+    fn from(error: CommitUnknown) -> Self {
+        Self::Unknown(error.0)
+    }
+}
+
+impl From<EngineError> for ReadError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unavailable(reason) | EngineError::Statement(reason) => Self(reason),
+        }
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory of the file is not there and cannot be made.
+    #[error("cannot create the directory {directory}: {source}; create it, or name another file with --data")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened or made.
+    #[error("cannot open {file}: {source}; check its permissions, or name another file with --data")]
+    File {
+        /// The file.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The engine cannot use the file.
+    #[error("cannot use {file} as a database: {reason}; is it a database of this store?")]
+    Engine {
+        /// The file.
+        file: String,
+        /// What the engine says.
+        reason: String,
+    },
+    /// The tables cannot be brought up to date.
+    #[error("cannot bring the tables of {file} up to date: {reason}; was it written by a newer store?")]
+    Migration {
+        /// The file.
+        file: String,
+        /// What the migrator says.
+        reason: String,
+    },
+}
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// How long to wait for a lock that another process holds before the database counts as unavailable.
+    pub busy_timeout: Duration,
+    /// How many connections answer queries.
+    pub readers: u32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(5), readers: 4 }
+    }
+}
+
+/// An open database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    engine: Engine,
+}
+
+/// The engines there are.
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Database {
+    /// Opens the SQLite file at `path`, makes it (readable by its owner only) and its directory if need be, and brings its
+    /// tables up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be made, is no database, or was written by a newer store.
+    pub async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
+        sqlite::Sqlite::open(path, options).await.map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+    }
+
+    /// Opens a database that lives as long as the value: for tests and simulations.
+    ///
+    /// # Errors
+    /// When SQLite cannot be initialised.
+    pub async fn open_in_memory() -> Result<Self, OpenError> {
+        sqlite::Sqlite::open_in_memory().await.map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+    }
+
+    /// Commits `works` durably, in one transaction if it can, at the time `now_ms` (epoch milliseconds). Says for each,
+    /// in their order, what it came to; one that cannot be stored does not harm the others.
+    pub async fn commit(&self, works: &[&Work], now_ms: i64) -> Vec<Result<Done, WriteError>> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => group::commit(sqlite, works, now_ms).await,
+        }
+    }
+
+    /// The calls that pass `filter`, newest first, as they stand at `now_ms` (epoch milliseconds).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.calls(filter, page, now_ms).await?),
+        }
+    }
+
+    /// One call as it stands at `now_ms` (epoch milliseconds).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.call(call_id, now_ms).await?),
+        }
+    }
+
+    /// The latest version of a binding; with `history` also the [`HISTORY_MAX`] versions before it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn binding(&self, subscription_id: &str, history: bool) -> Result<Option<RegisteredBinding>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.binding(subscription_id, history).await?),
+        }
+    }
+
+    /// Parked CDRs, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn parked(&self, page: &Page) -> Result<ParkedPage, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.parked(page).await?),
+        }
+    }
+
+    /// Status events, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn events(&self, page: &Page) -> Result<EventPage, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.events(page).await?),
+        }
+    }
+
+    /// Brings everything into the database file and closes it.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => sqlite.close().await,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be asked of the database, and how much of it at a time.
+
+use privatenumber_contract::CallState;
+
+/// A page ends early rather than grow much beyond this many bytes of stored text.
+pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many earlier versions of a binding are given at most.
+pub const HISTORY_MAX: u32 = 1000;
+
+/// Which page of a list, newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many entries at most.
+    pub limit: u32,
+    /// Only entries older than this number; the first page has none.
+    pub before: Option<i64>,
+}
+
+/// Which calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    /// As they stand when asked; `pending` and `unknown` are derived.
+    pub state: Option<CallState>,
+    /// Of this business.
+    pub ak: Option<String>,
+    /// Of this binding.
+    pub subscription_id: Option<String>,
+    /// Of this Huawei application.
+    pub app_key: Option<String>,
+    /// Recorded at or after this moment, epoch milliseconds.
+    pub from: Option<i64>,
+    /// Recorded before this moment, epoch milliseconds.
+    pub to: Option<i64>,
+}
+
+/// Collects a page: takes one entry more than asked for to learn whether there is a next page.
+pub(crate) struct Pager<T> {
+    limit: usize,
+    bytes: usize,
+    entries: Vec<T>,
+    last: Option<i64>,
+    more: bool,
+}
+
+impl<T> Pager<T> {
+    pub(crate) fn new(page: &Page) -> Self {
+        Self { limit: page.limit as usize, bytes: 0, entries: Vec::new(), last: None, more: false }
+    }
+
+    /// Takes an entry of `bytes` bytes with its number; false once the page is full.
+    pub(crate) fn take(&mut self, number: i64, bytes: usize, entry: T) -> bool {
+        let full = self.entries.len() >= self.limit || self.bytes.saturating_add(bytes) > PAGE_BYTES;
+        // An entry larger than a page is a page of its own.
+        if full && !self.entries.is_empty() {
+            self.more = true;
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last = Some(number);
+        self.entries.push(entry);
+        true
+    }
+
+    /// The entries, and the number to continue before if there are more.
+    pub(crate) fn finish(self) -> (Vec<T>, Option<i64>) {
+        let next = if self.more { self.last } else { None };
+        (self.entries, next)
+    }
+}

@@ -1,0 +1,189 @@
+//! The SQL that reads.
+
+use futures_util::TryStreamExt;
+use privatenumber_contract::{
+    CallPage, CallState, CallView, EventPage, EventView, Outcome, ParkedPage, ParkedView, Private, RegisteredBinding,
+};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, SqliteExecutor};
+
+use super::Sqlite;
+use crate::cursor;
+use crate::database::EngineError;
+use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager};
+
+const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
+                    claim_deadline, record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
+const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = $1 \
+                       ORDER BY version DESC LIMIT $2";
+const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked WHERE number < $1 \
+                      ORDER BY number DESC LIMIT $2";
+const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events WHERE number < $1 \
+                      ORDER BY number DESC LIMIT $2";
+
+/// The latest version of a binding.
+pub(super) async fn binding(
+    executor: impl SqliteExecutor<'_>,
+    subscription_id: &str,
+) -> Result<Option<RegisteredBinding>, EngineError> {
+    let row = sqlx::query(BINDING).bind(subscription_id).bind(1).fetch_optional(executor).await?;
+    row.as_ref().map(read_binding).transpose()
+}
+
+impl Sqlite {
+    pub(crate) async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, EngineError> {
+        let mut query = QueryBuilder::new(CALL);
+        query.push("call_id = ").push_bind(call_id);
+        let row = query.build().fetch_optional(&self.readers).await?;
+        row.as_ref().map(|row| read_call(row, now_ms)).transpose()
+    }
+
+    pub(crate) async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
+        let mut query = QueryBuilder::new(CALL);
+        query.push("number < ").push_bind(before(page));
+        if let Some(state) = filter.state {
+            match state {
+                CallState::Pending => query.push(" AND outcome_class IS NULL AND claim_deadline >= ").push_bind(now_ms),
+                CallState::Unknown => query.push(" AND outcome_class IS NULL AND claim_deadline < ").push_bind(now_ms),
+                CallState::Answered => query.push(" AND outcome_class = 'answered'"),
+                CallState::NotSent => query.push(" AND outcome_class = 'not_sent'"),
+                CallState::MaybeSent => query.push(" AND outcome_class = 'maybe_sent'"),
+                CallState::Skipped => query.push(" AND outcome_class = 'skipped'"),
+            };
+        }
+        let texts = [
+            (" AND ak = ", &filter.ak),
+            (" AND subscription_id = ", &filter.subscription_id),
+            (" AND app_key = ", &filter.app_key),
+        ];
+        for (condition, value) in texts {
+            if let Some(value) = value {
+                query.push(condition).push_bind(value);
+            }
+        }
+        for (condition, value) in [(" AND recorded_at >= ", filter.from), (" AND recorded_at < ", filter.to)] {
+            if let Some(value) = value {
+                query.push(condition).push_bind(value);
+            }
+        }
+        query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
+        let mut pager = Pager::new(page);
+        let mut rows = query.build().fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            let text: &str = row.try_get("record")?;
+            if !pager.take(row.try_get("number")?, text.len(), read_call(&row, now_ms)?) {
+                break;
+            }
+        }
+        let (calls, next) = pager.finish();
+        Ok(CallPage { calls, next_cursor: next.map(cursor::write) })
+    }
+
+    pub(crate) async fn binding(
+        &self,
+        subscription_id: &str,
+        history: bool,
+    ) -> Result<Option<RegisteredBinding>, EngineError> {
+        if !history {
+            return binding(&self.readers, subscription_id).await;
+        }
+        let rows = sqlx::query(BINDING).bind(subscription_id).bind(HISTORY_MAX + 1).fetch_all(&self.readers).await?;
+        let mut versions = rows.iter().map(read_binding).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let Some(latest) = versions.next() else { return Ok(None) };
+        Ok(Some(RegisteredBinding { history: versions.collect(), ..latest }))
+    }
+
+    pub(crate) async fn parked(&self, page: &Page) -> Result<ParkedPage, EngineError> {
+        let mut pager = Pager::new(page);
+        let mut rows = sqlx::query(PARKED).bind(before(page)).bind(one_more(page)).fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            let entry = ParkedView {
+                number: row.try_get(0)?,
+                app_key: row.try_get(1)?,
+                reason: row.try_get(2)?,
+                raw: Private::new(row.try_get(3)?),
+                received_at: row.try_get(4)?,
+                duplicates: row.try_get(5)?,
+            };
+            if !pager.take(entry.number, entry.raw.expose().len(), entry) {
+                break;
+            }
+        }
+        let (parked, next) = pager.finish();
+        Ok(ParkedPage { parked, next_cursor: next.map(cursor::write) })
+    }
+
+    pub(crate) async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
+        let mut pager = Pager::new(page);
+        let mut rows = sqlx::query(EVENTS).bind(before(page)).bind(one_more(page)).fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            let entry = EventView {
+                number: row.try_get(0)?,
+                app_key: row.try_get(1)?,
+                event_type: row.try_get(2)?,
+                raw: Private::new(row.try_get(3)?),
+                received_at: row.try_get(4)?,
+                duplicates: row.try_get(5)?,
+            };
+            if !pager.take(entry.number, entry.raw.expose().len(), entry) {
+                break;
+            }
+        }
+        let (events, next) = pager.finish();
+        Ok(EventPage { events, next_cursor: next.map(cursor::write) })
+    }
+}
+
+fn before(page: &Page) -> i64 {
+    page.before.unwrap_or(i64::MAX)
+}
+
+fn one_more(page: &Page) -> i64 {
+    i64::from(page.limit) + 1
+}
+
+fn read_binding(row: &SqliteRow) -> Result<RegisteredBinding, EngineError> {
+    let binding: &str = row.try_get(2)?;
+    Ok(RegisteredBinding {
+        version: row.try_get(0)?,
+        registered_at: row.try_get(1)?,
+        binding: serde_json::from_str(binding).map_err(EngineError::corrupt)?,
+        history: Vec::new(),
+    })
+}
+
+fn read_call(row: &SqliteRow, now_ms: i64) -> Result<CallView, EngineError> {
+    let record: &str = row.try_get("record")?;
+    let push_id: &str = row.try_get("push_id")?;
+    let outcome: Option<&str> = row.try_get("outcome")?;
+    let outcome: Option<Outcome> = outcome.map(serde_json::from_str).transpose().map_err(EngineError::corrupt)?;
+    let claim_deadline = row.try_get("claim_deadline")?;
+    Ok(CallView {
+        call_id: row.try_get("call_id")?,
+        app_key: row.try_get("app_key")?,
+        session_id: Private::new(row.try_get("session_id")?),
+        icid: row.try_get("icid")?,
+        state: state(outcome.as_ref(), claim_deadline, now_ms),
+        outcome,
+        push_id: push_id.parse().map_err(|_| EngineError::Statement("column push_id cannot be read".to_owned()))?,
+        received_at: row.try_get("received_at")?,
+        recorded_at: row.try_get("recorded_at")?,
+        claim_deadline,
+        duration_ms: row.try_get("duration_ms")?,
+        reported_at: row.try_get("reported_at")?,
+        duplicates: row.try_get("duplicates")?,
+        record: serde_json::from_str(record).map_err(EngineError::corrupt)?,
+    })
+}
+
+/// Where a call stands: P3, nothing is pending for ever.
+fn state(outcome: Option<&Outcome>, claim_deadline: i64, now_ms: i64) -> CallState {
+    match outcome {
+        Some(Outcome::Answered { .. }) => CallState::Answered,
+        Some(Outcome::NotSent { .. }) => CallState::NotSent,
+        Some(Outcome::MaybeSent { .. }) => CallState::MaybeSent,
+        Some(Outcome::Skipped { .. }) => CallState::Skipped,
+        None if now_ms > claim_deadline => CallState::Unknown,
+        None => CallState::Pending,
+    }
+}

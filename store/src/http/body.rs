@@ -1,0 +1,228 @@
+//! Reads the body of a request: bounded in bytes, in time, and in the bytes of all requests together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use privatenumber_contract::PushIdError;
+use serde::Deserialize;
+use serde_json::error::Category;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::problem::{Kind, Refusal};
+
+/// What a body may cost.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// The largest body, in bytes.
+    pub bytes: usize,
+    /// How long a body may take to arrive.
+    pub time: Duration,
+    /// One permit for each byte that all requests together may hold.
+    pub budget: Arc<Semaphore>,
+}
+
+/// A body that has arrived. Its share of the budget is given back when this is dropped.
+#[derive(Debug)]
+pub struct JsonBody {
+    bytes: Vec<u8>,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl JsonBody {
+    /// Reads the body of `request`, which must be declared to be plain JSON.
+    ///
+    /// # Errors
+    /// 415, 413, 408, or 503 where the budget of all requests is used up.
+    pub async fn read(request: Request, limits: &BodyLimits) -> Result<Self, Refusal> {
+        check_headers(request.headers(), limits)?;
+        match tokio::time::timeout(limits.time, collect(request, limits)).await {
+            Ok(body) => body,
+            Err(_) => Err(Refusal::new(
+                Kind::RequestTimeout,
+                format!("the body did not arrive within {} s", limits.time.as_secs_f64()),
+            )),
+        }
+    }
+
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// 400 where it is not JSON, 422 where it is not what belongs here; both say where and quote no values.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
+        serde_json::from_slice(&self.bytes).map_err(|error| explain::<T>(&self.bytes, error))
+    }
+}
+
+fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let media_type = text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).map(str::trim);
+    if !media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+        let detail = "send the body as JSON, with `content-type: application/json`";
+        return Err(Refusal::new(Kind::UnsupportedMediaType, detail));
+    }
+    if text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+        let detail = "send the body as it is, without `content-encoding`";
+        return Err(Refusal::new(Kind::UnsupportedMediaType, detail));
+    }
+    let length = text(header::CONTENT_LENGTH).and_then(|value| value.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits.bytes) {
+        return Err(too_large(limits));
+    }
+    Ok(())
+}
+
+async fn collect(request: Request, limits: &BodyLimits) -> Result<JsonBody, Refusal> {
+    let mut body = request.into_body();
+    let mut collected = JsonBody { bytes: Vec::new(), _share: None };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::new(Kind::MalformedJson, "the body ended before it was complete"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.bytes.len().saturating_add(data.len()) > limits.bytes {
+            return Err(too_large(limits));
+        }
+        collected.take_share(data.len(), limits)?;
+        collected.bytes.extend_from_slice(&data);
+    }
+    Ok(collected)
+}
+
+impl JsonBody {
+    fn take_share(&mut self, bytes: usize, limits: &BodyLimits) -> Result<(), Refusal> {
+        let share =
+            u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&limits.budget).try_acquire_many_owned(bytes).ok());
+        let Some(share) = share else {
+            let detail =
+                "requests together hold too much memory; try again later, or raise --buffer-bytes if this lasts";
+            return Err(Refusal::new(Kind::Overloaded, detail));
+        };
+        match &mut self._share {
+            Some(held) => held.merge(share),
+            none => *none = Some(share),
+        }
+        Ok(())
+    }
+}
+
+fn too_large(limits: &BodyLimits) -> Refusal {
+    Refusal::new(Kind::TooLarge, format!("the body may have {} bytes; send less at a time", limits.bytes))
+}
+
+/// Says where a body is wrong. Parses it once more, this time keeping track of the path, which the good case need not pay.
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: serde_json::Error) -> Refusal {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Data => {}
+        Category::Eof => return Refusal::new(Kind::MalformedJson, format!("the JSON ends too early ({place})")),
+        Category::Syntax | Category::Io => {
+            return Refusal::new(Kind::MalformedJson, format!("the JSON is malformed ({place})"));
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let path = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) => safe_path(error.path()),
+        Ok(_) => ".".to_owned(),
+    };
+    Refusal::new(Kind::InvalidBody, format!("`{path}`: {} ({place})", safe_reason(&error.to_string())))
+}
+
+/// The path with only what the contract could have named: a key that a client made up may be anything.
+fn safe_path(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut text = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(safe_name(key));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    if text.is_empty() { ".".to_owned() } else { text }
+}
+
+/// A name that consists of letters, as all names of the contract do.
+pub(super) fn safe_name(name: &str) -> &str {
+    let safe = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if safe { name } else { "(a name not shown here)" }
+}
+
+/// What serde says, without the value that it quotes.
+fn safe_reason(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let named = |prefix: &str| {
+        let rest = message.strip_prefix(prefix)?.strip_prefix('`')?;
+        let (name, _) = rest.split_once('`')?;
+        Some(safe_name(name).to_owned())
+    };
+    if let Some(name) = named("missing field ") {
+        return format!("the member `{name}` is missing; add it");
+    }
+    if let Some(name) = named("duplicate field ") {
+        return format!("the member `{name}` is there twice; leave one out");
+    }
+    if let Some(name) = named("unknown field ") {
+        return format!("there is no member `{name}`; leave it out, or see /openapi.json for what there is");
+    }
+    if message == PushIdError.to_string() {
+        return message.to_owned();
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("wrong type or value; expected {expected}"),
+        None => "wrong type or value; see /openapi.json for what belongs here".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use privatenumber_contract::{Binding, Push};
+
+    use super::{JsonBody, Refusal};
+
+    fn detail<'a, T: serde::Deserialize<'a>>(body: &'a JsonBody) -> String {
+        match body.parse::<T>() {
+            Err(Refusal::Problem { detail, .. }) => detail,
+            Err(Refusal::Unknown) => panic!("the answer must be a problem"),
+            Ok(_) => panic!("the body must not parse"),
+        }
+    }
+
+    fn body(text: &str) -> JsonBody {
+        JsonBody { bytes: text.as_bytes().to_vec(), _share: None }
+    }
+
+    #[test]
+    fn p7_an_error_says_where_and_quotes_nothing() {
+        let push = r#"{"pushId":"000102030405060708090a0b0c0d0eff","appKey":"app","receivedAt":1,"calls":[{"appKey":"app","sessionId":"s","claimDeadline":"+8617010000001"}]}"#;
+        let text = detail::<Push<'_>>(&body(push));
+        assert!(text.starts_with("`calls[0].claimDeadline`: wrong type or value; expected i64 (line 1"), "{text}");
+        assert!(!text.contains("8617010000001"), "{text}");
+
+        let text = detail::<Binding>(&body(r#"{"+8617010000001":1}"#));
+        assert!(text.contains("there is no member `(a name not shown here)`"), "{text}");
+        let text = detail::<Binding>(&body(r#"{"colour":1}"#));
+        assert!(text.contains("there is no member `colour`; leave it out"), "{text}");
+        let text = detail::<Push<'_>>(&body(r#"{"pushId":"+8617010000001"}"#));
+        assert!(text.starts_with("`pushId`: a push id is 32 lower-case hex digits"), "{text}");
+        let text = detail::<Push<'_>>(&body(r#"{"pushId":"000102030405060708090a0b0c0d0eff"}"#));
+        assert!(text.contains("the member `appKey` is missing"), "{text}");
+        let text = detail::<Binding>(&body(r#"{"origNum":"+8617010000001", expected x"#));
+        assert!(text.starts_with("the JSON is malformed (line 1"), "{text}");
+        let text = detail::<Binding>(&body(r#"{"maxDuration":"x, expected +8617010000001"}"#));
+        assert!(!text.contains("8617010000001"), "{text}");
+    }
+
+    #[test]
+    fn p6_deep_nesting_is_an_error_and_not_an_overflow() {
+        let text = detail::<Binding>(&body(&format!(r#"{{"remark":{}"#, "[".repeat(1_000_000))));
+        assert!(!text.is_empty());
+        let text = detail::<Push<'_>>(&body(&"[".repeat(1_000_000)));
+        assert!(!text.is_empty());
+    }
+}

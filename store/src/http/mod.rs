@@ -1,0 +1,151 @@
+//! The store's contract over HTTP: reads requests, has them committed or answered, answers.
+
+mod bindings;
+pub mod body;
+mod calls;
+mod operations;
+pub mod problem;
+mod pushes;
+mod query;
+pub mod token;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use serde::Serialize;
+
+pub use operations::OPENAPI;
+
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::metrics::Metrics;
+use crate::writer::Writer;
+use body::BodyLimits;
+use problem::{Kind, Refusal};
+use token::Token;
+
+/// What the handlers share.
+pub struct App {
+    /// Answers queries.
+    pub database: Database,
+    /// Commits.
+    pub writer: Writer,
+    /// Tells the time by which calls read as unknown.
+    pub clock: Clock,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// What the body of a request may cost.
+    pub body_limits: BodyLimits,
+    /// How long the readiness check waits for its commit.
+    pub ready_timeout: Duration,
+    /// What requests to `/v1/` must carry, if anything.
+    pub token: Option<Token>,
+    /// Set once the store is stopping.
+    pub stopping: AtomicBool,
+}
+
+impl App {
+    /// Whether the store is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// All that is served.
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
+    [
+        ("/v1/pushes", post(pushes::push)),
+        ("/v1/outcomes", post(pushes::outcomes)),
+        ("/v1/bindings/{subscriptionId}", put(bindings::put).get(bindings::get)),
+        ("/v1/calls", get(calls::list)),
+        ("/v1/calls/{callId}", get(calls::one)),
+        ("/v1/parked", get(calls::parked)),
+        ("/v1/events", get(calls::events)),
+        ("/healthz", get(operations::health)),
+        ("/readyz", get(operations::ready)),
+        ("/metrics", get(operations::metrics)),
+        ("/openapi.json", get(operations::openapi)),
+    ]
+}
+
+/// The paths that are served, with `{}` around what varies.
+pub fn served_paths() -> [&'static str; 11] {
+    routes().map(|(path, _)| path)
+}
+
+/// The store's HTTP side.
+pub fn router(app: Arc<App>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+async fn unknown_path() -> Refusal {
+    Refusal::new(Kind::NotFound, "no such path; /openapi.json describes those there are")
+}
+
+async fn unknown_method() -> Refusal {
+    Refusal::new(Kind::MethodNotAllowed, "the `allow` header names the methods of this path")
+}
+
+/// Checks the token and counts the answer.
+async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .and_then(|matched| served_paths().into_iter().find(|path| *path == matched.as_str()));
+    let refused = match &app.token {
+        Some(token) if request.uri().path().starts_with("/v1/") => token.check(request.headers()).err(),
+        _ => None,
+    };
+    let response = match refused {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(request).await,
+    };
+    app.metrics.request_answered(route.unwrap_or("other"), response.status());
+    response
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Refusal> {
+    // An answer that cannot be written says nothing of what was committed.
+    let body = serde_json::to_string(value).map_err(|_| Refusal::Unknown)?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use privatenumber_contract::paths;
+
+    #[test]
+    fn all_paths_of_the_contract_are_served() {
+        let contract = [
+            paths::PUSHES,
+            paths::OUTCOMES,
+            paths::CALLS,
+            paths::PARKED,
+            paths::EVENTS,
+            paths::HEALTH,
+            paths::READY,
+            paths::METRICS,
+        ];
+        for path in contract {
+            assert!(super::served_paths().contains(&path), "{path}");
+        }
+        for collection in [paths::BINDINGS, paths::CALLS] {
+            let below = format!("{collection}/{{");
+            assert!(super::served_paths().iter().any(|path| path.starts_with(&below)), "{collection}");
+        }
+    }
+}

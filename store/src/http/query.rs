@@ -1,0 +1,105 @@
+//! Query parameters: what is not known is refused by name, so that a misspelt filter never passes for no filter.
+
+use std::borrow::Cow;
+
+use super::body::safe_name;
+use super::problem::{Kind, Refusal};
+use crate::cursor;
+use crate::database::Page;
+
+/// Entries of a page if the request does not say.
+const LIMIT_DEFAULT: u32 = 50;
+/// Most entries of a page.
+const LIMIT_MAX: u32 = 500;
+
+/// The parameters of one request.
+pub struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Parameters<'a> {
+    /// Reads the query part of an address.
+    ///
+    /// # Errors
+    /// 400 where a parameter is not among `known`, or is there twice.
+    pub fn read(query: Option<&'a str>, known: &[&str]) -> Result<Self, Refusal> {
+        let mut parameters = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if !known.contains(&name.as_ref()) {
+                let known =
+                    if known.is_empty() { "none is".to_owned() } else { format!("known are {}", known.join(", ")) };
+                return Err(invalid(safe_name(&name), &format!("not known here; {known}")));
+            }
+            if parameters.iter().any(|(other, _)| *other == name) {
+                return Err(invalid(&name, "there twice; leave one out"));
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self(parameters))
+    }
+
+    fn find(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// 400 where it is empty.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.find(name) {
+            Some("") => Err(invalid(name, "empty; give a value or leave it out")),
+            value => Ok(value.map(str::to_owned)),
+        }
+    }
+
+    /// One of several words.
+    ///
+    /// # Errors
+    /// 400 where it is none of them.
+    pub fn one_of<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        match words.iter().find(|(word, _)| *word == value) {
+            Some((_, meaning)) => Ok(Some(*meaning)),
+            None => {
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                Err(invalid(name, &format!("not one of {}", words.join(", "))))
+            }
+        }
+    }
+
+    /// A moment, epoch milliseconds.
+    ///
+    /// # Errors
+    /// 400 where it is not an integer.
+    pub fn moment(&self, name: &str) -> Result<Option<i64>, Refusal> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| invalid(name, "not an integer; give epoch milliseconds"))
+    }
+
+    /// `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// 400 where `limit` is out of range or `cursor` is none.
+    pub fn page(&self) -> Result<Page, Refusal> {
+        let limit = match self.find("limit") {
+            None => LIMIT_DEFAULT,
+            Some(value) => value
+                .parse()
+                .ok()
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                .ok_or_else(|| invalid("limit", &format!("not an integer from 1 to {LIMIT_MAX}")))?,
+        };
+        let before = match self.find("cursor") {
+            None => None,
+            Some(value) => Some(
+                cursor::read(value)
+                    .ok_or_else(|| invalid("cursor", "not a cursor; give the `nextCursor` of a page as it is"))?,
+            ),
+        };
+        Ok(Page { limit, before })
+    }
+}
+
+/// The problem of one parameter.
+pub fn invalid(name: &str, what: &str) -> Refusal {
+    Refusal::new(Kind::InvalidParameter, format!("`{name}`: {what}"))
+}

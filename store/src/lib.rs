@@ -1,0 +1,14 @@
+//! The store behind the Private Number Gateway: remembers calls, grants claims, keeps outcomes.
+//!
+//! From the outside in: [`server`] accepts connections, [`http`] reads requests and answers, [`writer`] groups what is to be
+//! committed, [`database`] decides and keeps. Below [`http`] nothing knows of HTTP; below [`writer`] nothing reads a clock.
+
+pub mod clock;
+pub mod cursor;
+pub mod database;
+pub mod http;
+pub mod metrics;
+pub mod record;
+pub mod server;
+pub mod settings;
+pub mod writer;

@@ -1,0 +1,174 @@
+//! What the store counts. Every label takes its values from a closed set: nothing a client sends becomes a label.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use privatenumber_contract::{CallVerdict, Outcome, OutcomeReport};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::database::{BindingDone, OutcomeResult, OutcomesDone, PushDone, WriteError};
+
+type Label = [(&'static str, &'static str); 1];
+type TwoLabels = [(&'static str, &'static str); 2];
+
+/// The store's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pushes: Family<Label, Counter>,
+    calls: Family<Label, Counter>,
+    parked: Family<Label, Counter>,
+    events: Family<Label, Counter>,
+    outcomes: Family<TwoLabels, Counter>,
+    bindings: Family<Label, Counter>,
+    commits: Family<Label, Counter>,
+    group_size: Histogram,
+    commit_seconds: Histogram,
+    /// Works that wait for the writer.
+    pub queue_depth: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    requests: Family<TwoLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("privatenumber_store"),
+            pushes: Family::default(),
+            calls: Family::default(),
+            parked: Family::default(),
+            events: Family::default(),
+            outcomes: Family::default(),
+            bindings: Family::default(),
+            commits: Family::default(),
+            group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            queue_depth: Gauge::default(),
+            connections: Gauge::default(),
+            requests: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("pushes", "Pushes by result", self.pushes.clone());
+        registry.register("calls", "Calls of committed pushes by verdict", self.calls.clone());
+        registry.register(
+            "parked",
+            "CDRs that could not be used, by whether they were there already",
+            self.parked.clone(),
+        );
+        registry.register("events", "Status events, by whether they were there already", self.events.clone());
+        registry.register("outcomes", "Reported outcomes by class and result", self.outcomes.clone());
+        registry.register("bindings", "Registrations of bindings by result", self.bindings.clone());
+        registry.register("commits", "Transactions of the writer by result", self.commits.clone());
+        registry.register("group_size", "Works that were committed together", self.group_size.clone());
+        registry.register("commit_seconds", "Time from taking a group to its commit", self.commit_seconds.clone());
+        registry.register("queue_depth", "Works that wait for the writer", self.queue_depth.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("http_requests", "Requests by route and class of status", self.requests.clone());
+    }
+
+    /// All metrics as Prometheus text.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// A push was committed.
+    pub fn push_committed(&self, done: &PushDone) {
+        count(&self.pushes, "result", "committed", 1);
+        for call in &done.calls {
+            let verdict = match call.verdict {
+                CallVerdict::Claimed => "claimed",
+                CallVerdict::Duplicate => "duplicate",
+                CallVerdict::Parked => "parked",
+            };
+            count(&self.calls, "verdict", verdict, 1);
+        }
+        count(&self.parked, "result", "new", done.parked_new);
+        count(&self.parked, "result", "repeated", done.parked_repeated);
+        match done.event_new {
+            Some(true) => count(&self.events, "result", "new", 1),
+            Some(false) => count(&self.events, "result", "repeated", 1),
+            None => {}
+        }
+    }
+
+    /// A push was not committed.
+    pub fn push_failed(&self, error: &WriteError) {
+        count(&self.pushes, "result", error_label(error), 1);
+    }
+
+    /// A batch of outcomes was committed.
+    pub fn outcomes_committed(&self, reports: &[OutcomeReport], done: &OutcomesDone) {
+        for (report, result) in reports.iter().zip(&done.results) {
+            let class = match report.outcome {
+                Outcome::Answered { .. } => "answered",
+                Outcome::NotSent { .. } => "not_sent",
+                Outcome::MaybeSent { .. } => "maybe_sent",
+                Outcome::Skipped { .. } => "skipped",
+            };
+            let result = match result {
+                OutcomeResult::Recorded => "recorded",
+                OutcomeResult::Repeated => "repeated",
+                OutcomeResult::Refused => "refused",
+            };
+            self.outcomes.get_or_create(&[("class", class), ("result", result)]).inc();
+        }
+    }
+
+    /// A binding was registered.
+    pub fn binding_committed(&self, done: &BindingDone) {
+        let result = match (done.created, done.changed) {
+            (true, _) => "created",
+            (false, true) => "changed",
+            (false, false) => "unchanged",
+        };
+        count(&self.bindings, "result", result, 1);
+    }
+
+    /// The writer has dealt with a group.
+    pub fn group_done(&self, works: usize, took: Duration, error: Option<&WriteError>) {
+        self.group_size.observe(works as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+        count(&self.commits, "result", error.map_or("committed", error_label), 1);
+    }
+
+    /// A request was answered.
+    pub fn request_answered(&self, route: &'static str, status: StatusCode) {
+        let class = match status.as_u16() {
+            200..=299 => "2xx",
+            400..=499 => "4xx",
+            500..=599 => "5xx",
+            _ => "other",
+        };
+        self.requests.get_or_create(&[("route", route), ("status", class)]).inc();
+    }
+}
+
+fn count(family: &Family<Label, Counter>, label: &'static str, value: &'static str, by: u64) {
+    family.get_or_create(&[(label, value)]).inc_by(by);
+}
+
+fn error_label(error: &WriteError) -> &'static str {
+    match error {
+        WriteError::Unavailable(_) => "unavailable",
+        WriteError::Refused(_) => "refused",
+        WriteError::Unknown(_) => "unknown",
+    }
+}

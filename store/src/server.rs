@@ -1,0 +1,176 @@
+//! Listens, bounds what connections may cost, and stops in good order.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_io_timeout::TimeoutStream;
+
+use crate::clock::Clock;
+use crate::database::{Database, OpenOptions};
+use crate::http::body::BodyLimits;
+use crate::http::{App, router};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::writer::Writer;
+
+/// The size of a request's head.
+const HEAD_MAX_BYTES: usize = 64 * 1024;
+
+/// Serves until `stop` resolves, then finishes what was accepted. Calls `ready` with the address once requests are served.
+///
+/// # Errors
+/// When the store cannot start, when the writer died, or when it could not finish in time.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let token = settings.token()?;
+    let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
+    let database = Database::open(&settings.data, &options).await?;
+    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+        format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)
+    })?;
+    let metrics = Arc::new(Metrics::default());
+    let (writer, mut writer_task) =
+        Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), settings.queue);
+    let app = Arc::new(App {
+        database: database.clone(),
+        writer,
+        clock,
+        metrics,
+        body_limits: BodyLimits {
+            bytes: settings.body_bytes,
+            time: settings.body_timeout,
+            budget: Arc::new(Semaphore::new(settings.buffer_bytes.min(Semaphore::MAX_PERMITS))),
+        },
+        ready_timeout: settings.ready_timeout,
+        token,
+        stopping: AtomicBool::new(false),
+    });
+    ready(listener.local_addr().context("the address listened on cannot be told")?)?;
+
+    let mut connections = Connections::new(Arc::clone(&app), &settings);
+    tokio::select! {
+        () = connections.accept(&listener) => {}
+        () = stop => {}
+        ended = &mut writer_task => {
+            bail!("the writer ended by itself ({}); what was answered is committed", ended.err().map_or_else(|| "no error".to_owned(), |error| error.to_string()));
+        }
+    }
+    drop(listener);
+    app.stopping.store(true, Ordering::Relaxed);
+    tracing::info!("stopping: finishing what was accepted");
+    let deadline = Instant::now() + settings.shutdown_timeout;
+    // Connections get most of the time, the last commit the rest.
+    connections.finish(deadline - settings.shutdown_timeout / 4).await;
+    drop(app);
+    finish_writing(writer_task, &database, deadline).await
+}
+
+async fn finish_writing(writer: JoinHandle<()>, database: &Database, deadline: Instant) -> anyhow::Result<()> {
+    match timeout_at(deadline, writer).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => bail!("the writer ended with an error while stopping: {error}"),
+        Err(_) => bail!("not everything accepted was committed within --shutdown-timeout; what was answered is"),
+    }
+    if timeout_at(deadline, database.close()).await.is_err() {
+        tracing::warn!("the write-ahead log stays beside the database file; the next start reads it");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The open connections.
+struct Connections {
+    app: Arc<App>,
+    router: Router,
+    http: http1::Builder,
+    write_timeout: Duration,
+    slots: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    fn new(app: Arc<App>, settings: &Settings) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(HEAD_MAX_BYTES);
+        Self {
+            router: router(Arc::clone(&app)),
+            app,
+            http,
+            write_timeout: settings.write_timeout,
+            slots: Arc::new(Semaphore::new(settings.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Accepts for ever. A connection beyond the cap waits in the system's queue.
+    async fn accept(&mut self, listener: &TcpListener) {
+        while let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
+            while self.tasks.try_join_next().is_some() {}
+            match listener.accept().await {
+                Ok((stream, _)) => self.serve(stream, slot),
+                Err(error) => {
+                    // Such as too many open files: others must close first.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "answers may be delayed on a connection");
+        }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let watcher: Watcher = self.graceful.watcher();
+        let app = Arc::clone(&self.app);
+        self.tasks.spawn(async move {
+            app.metrics.connections.inc();
+            let _count = Uncount(&app);
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(%error, "a connection ended with an error");
+            }
+            drop(slot);
+        });
+    }
+
+    /// Lets every request that was begun end, until `deadline`.
+    async fn finish(self, deadline: Instant) {
+        let Self { graceful, mut tasks, .. } = self;
+        if timeout_at(deadline, graceful.shutdown()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "some requests did not end in time, their connections are cut");
+        }
+        tasks.shutdown().await;
+    }
+}
+
+/// Counts a connection down however it ends.
+struct Uncount<'a>(&'a App);
+
+impl Drop for Uncount<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}

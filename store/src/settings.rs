@@ -1,0 +1,141 @@
+//! Flags and environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Parser, ValueEnum};
+
+use crate::http::token::Token;
+
+/// The store behind the Private Number Gateway.
+///
+/// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
+/// listening on http://ADDRESS` on standard output once it serves; logs to standard error, as much as RUST_LOG says
+/// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "privatenumber-store", version)]
+pub struct Settings {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, env = "PRIVATENUMBER_STORE_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// SQLite file; it and its directory are made if need be
+    #[arg(long, env = "PRIVATENUMBER_STORE_DATA", default_value = "./data/privatenumber.sqlite3", value_name = "FILE")]
+    pub data: PathBuf,
+
+    /// Form of log lines
+    #[arg(long, env = "PRIVATENUMBER_STORE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Environment variable with the bearer token that requests to /v1/ must carry [default: none is needed]
+    #[arg(long, env = "PRIVATENUMBER_STORE_TOKEN_ENV", value_name = "NAME", conflicts_with = "token_file")]
+    pub token_env: Option<String>,
+
+    /// File with the bearer token that requests to /v1/ must carry [default: none is needed]
+    #[arg(long, env = "PRIVATENUMBER_STORE_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Largest request body
+    #[arg(long, env = "PRIVATENUMBER_STORE_BODY_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
+    pub body_bytes: usize,
+
+    /// Most bytes of request bodies held at a time, all requests together
+    #[arg(long, env = "PRIVATENUMBER_STORE_BUFFER_BYTES", default_value_t = 256 * 1024 * 1024, value_name = "BYTES")]
+    pub buffer_bytes: usize,
+
+    /// Most connections at a time; further ones wait
+    #[arg(long, env = "PRIVATENUMBER_STORE_CONNECTIONS", default_value_t = 1024, value_name = "NUMBER")]
+    pub connections: usize,
+
+    /// Most works that wait for the writer; further ones are answered 503
+    #[arg(long, env = "PRIVATENUMBER_STORE_QUEUE", default_value_t = 10_000, value_name = "NUMBER")]
+    pub queue: usize,
+
+    /// Time for the head of a request, counted from the end of the one before: also how long a connection may be idle
+    #[arg(long, env = "PRIVATENUMBER_STORE_HEADER_TIMEOUT", default_value = "75", value_parser = seconds, value_name = "SECONDS")]
+    pub header_timeout: Duration,
+
+    /// Time for the body of a request
+    #[arg(long, env = "PRIVATENUMBER_STORE_BODY_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub body_timeout: Duration,
+
+    /// Time in which a client must take some bytes of an answer
+    #[arg(long, env = "PRIVATENUMBER_STORE_WRITE_TIMEOUT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub write_timeout: Duration,
+
+    /// Time to wait for a lock that another process holds on the file
+    #[arg(long, env = "PRIVATENUMBER_STORE_BUSY_TIMEOUT", default_value = "5", value_parser = seconds, value_name = "SECONDS")]
+    pub busy_timeout: Duration,
+
+    /// Time in which /readyz must be able to commit
+    #[arg(long, env = "PRIVATENUMBER_STORE_READY_TIMEOUT", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
+    pub ready_timeout: Duration,
+
+    /// Time in which the store must have stopped after a signal
+    #[arg(long, env = "PRIVATENUMBER_STORE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub shutdown_timeout: Duration,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl Settings {
+    /// The token that requests must carry, if one is set.
+    ///
+    /// # Errors
+    /// When it is set and cannot be read, or is empty.
+    pub fn token(&self) -> anyhow::Result<Option<Token>> {
+        let (token, place) = if let Some(name) = &self.token_env {
+            let token = std::env::var(name)
+                .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
+            (token, format!("--token-env: the environment variable {name}"))
+        } else if let Some(file) = &self.token_file {
+            let place = format!("--token-file: {}", file.display());
+            (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
+        } else {
+            return Ok(None);
+        };
+        let token = token.trim();
+        if token.is_empty() {
+            bail!("{place} is empty; put the token there, or leave the flag out to need none");
+        }
+        Ok(Some(Token::new(token)))
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match duration {
+        // A year: far enough, and sums of times cannot overflow.
+        Some(duration) if !duration.is_zero() && duration.as_secs() <= 31_536_000 => Ok(duration),
+        _ => Err("give seconds, more than 0, such as 10 or 0.5".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Settings, seconds};
+
+    #[test]
+    fn the_flags_fit_together() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_seconds_and_never_zero() {
+        assert_eq!(seconds("0.5"), Ok(std::time::Duration::from_millis(500)));
+        for bad in ["", "0", "-1", "nan", "inf", "1e300", "10s"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

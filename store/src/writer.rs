@@ -1,0 +1,163 @@
+//! The one writer. Requests queue their works; the writer takes all that wait and commits them together, so that the cost
+//! of making a commit durable is shared by everybody who waits for it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use privatenumber_contract::OutcomeReport;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::database::{
+    BindingDone, BindingWork, Database, Done, OutcomeResult, OutcomesDone, PushDone, PushWork, Work, WriteError,
+};
+use crate::metrics::Metrics;
+
+/// How many works are committed together at most: bounds how long the first of them waits for the last.
+const GROUP_MAX: usize = 512;
+
+/// Why a work has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Too many works wait. This one was not taken.
+    #[error("the writer's queue is full")]
+    Full,
+    /// The store is stopping. The work was not taken.
+    #[error("the store is stopping")]
+    Stopping,
+    /// The writer took the work and could not commit it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+struct Job {
+    work: Work,
+    reply: oneshot::Sender<Result<Done, WriteError>>,
+}
+
+/// Hands works to the writer. The writer ends once every handle is gone and the queue is empty.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+    metrics: Arc<Metrics>,
+}
+
+impl Writer {
+    /// Starts the writer of `database` with a queue of `queue` works.
+    pub fn start(database: Database, clock: Clock, metrics: Arc<Metrics>, queue: usize) -> (Self, JoinHandle<()>) {
+        let (jobs, waiting) = mpsc::channel(queue.max(1));
+        let task = tokio::spawn(run(database, clock, Arc::clone(&metrics), waiting));
+        (Self { jobs, metrics }, task)
+    }
+
+    /// Commits a push.
+    ///
+    /// # Errors
+    /// [`QueueError`]; only after [`WriteError::Unknown`] may something have been committed.
+    pub async fn push(&self, work: PushWork) -> Result<PushDone, QueueError> {
+        match self.submit(Work::Push(Box::new(work))).await? {
+            Done::Push(done) => Ok(done),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Commits a batch of outcomes.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn outcomes(&self, reports: Vec<OutcomeReport>) -> Result<OutcomesDone, QueueError> {
+        match self.submit(Work::Outcomes(reports)).await? {
+            Done::Outcomes(done) => Ok(done),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Registers a binding.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn binding(&self, work: BindingWork) -> Result<BindingDone, QueueError> {
+        match self.submit(Work::Binding(Box::new(work))).await? {
+            Done::Binding(done) => Ok(*done),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Commits something trivial.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn readiness(&self) -> Result<(), QueueError> {
+        self.submit(Work::Readiness).await.map(|_| ())
+    }
+
+    async fn submit(&self, work: Work) -> Result<Done, QueueError> {
+        let (reply, result) = oneshot::channel();
+        self.metrics.queue_depth.inc();
+        if let Err(error) = self.jobs.try_send(Job { work, reply }) {
+            self.metrics.queue_depth.dec();
+            return Err(match error {
+                mpsc::error::TrySendError::Full(_) => QueueError::Full,
+                mpsc::error::TrySendError::Closed(_) => QueueError::Stopping,
+            });
+        }
+        match result.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(WriteError::Unknown("the writer ended in mid-work".to_owned()).into()),
+        }
+    }
+}
+
+/// The writer answers each work with its own kind of result; should it ever not, what was committed is not known here.
+fn mixed_up() -> QueueError {
+    tracing::error!("the writer answered with the result of another kind of work");
+    WriteError::Unknown("results are mixed up".to_owned()).into()
+}
+
+async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waiting: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::with_capacity(GROUP_MAX);
+    while waiting.recv_many(&mut jobs, GROUP_MAX).await > 0 {
+        metrics.queue_depth.dec_by(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+        let begun = Instant::now();
+        let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
+        let results = database.commit(&works, clock.now_ms()).await;
+        let failure = results.iter().find_map(|result| result.as_ref().err());
+        metrics.group_done(jobs.len(), begun.elapsed(), failure);
+        if let Some(error) = failure {
+            tracing::error!(works = jobs.len(), %error, "not all works of a group were committed");
+        }
+        for (job, result) in jobs.drain(..).zip(results) {
+            account(&metrics, &job.work, &result);
+            // Whoever asked may have left; what is committed is committed.
+            let _ = job.reply.send(result);
+        }
+    }
+}
+
+/// Counts here and not where the request waits, because that may be gone.
+fn account(metrics: &Metrics, work: &Work, result: &Result<Done, WriteError>) {
+    match (work, result) {
+        (Work::Push(_), Ok(Done::Push(done))) => metrics.push_committed(done),
+        (Work::Push(_), Err(error)) => metrics.push_failed(error),
+        (Work::Outcomes(reports), Ok(Done::Outcomes(done))) => {
+            metrics.outcomes_committed(reports, done);
+            for (report, result) in reports.iter().zip(&done.results) {
+                if *result == OutcomeResult::Refused {
+                    tracing::warn!(
+                        call_id = loggable(&report.call_id),
+                        "an outcome was refused: no such call, or another push holds its claim"
+                    );
+                }
+            }
+        }
+        (Work::Binding(_), Ok(Done::Binding(done))) => metrics.binding_committed(done),
+        _ => {}
+    }
+}
+
+/// A call id is a hash and may be logged; any other text a client sends as one may be anything.
+fn loggable(call_id: &str) -> &str {
+    let is_id = call_id.len() == 32 && call_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { call_id } else { "(not a call id)" }
+}

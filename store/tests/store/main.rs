@@ -1,0 +1,12 @@
+//! The store as its users see it: over its router, and as the process it is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bindings;
+mod claims;
+mod document;
+mod failures;
+mod outcomes;
+mod process;
+mod reading;
+mod refusals;
+mod support;

@@ -1,0 +1,211 @@
+//! A store to talk to, and pushes to talk about. Every exchange is checked against the OpenAPI document.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use privatenumber_contract::CallKey;
+use privatenumber_store::clock::Clock;
+use privatenumber_store::database::{Database, OpenOptions};
+use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::token::Token;
+use privatenumber_store::http::{App, router};
+use privatenumber_store::metrics::Metrics;
+use privatenumber_store::writer::Writer;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tower::ServiceExt;
+
+use crate::document::DOCUMENT;
+
+/// When the stores of the tests are started, unless they say otherwise.
+pub const START: i64 = 1_800_000_000_000;
+/// Claims of the tests last this long.
+pub const CLAIM_LASTS: i64 = 60_000;
+
+/// Two gateways' pushes.
+pub const PUSH_1: &str = "00000000000000000000000000000001";
+pub const PUSH_2: &str = "00000000000000000000000000000002";
+
+pub struct Store {
+    pub app: Arc<App>,
+    pub router: Router,
+    pub now: Arc<AtomicI64>,
+    pub writer_task: JoinHandle<()>,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// The answer must have this status; returns its JSON.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self.json()
+    }
+
+    /// The answer must be this problem; returns its detail.
+    #[track_caller]
+    pub fn problem(&self, status: u16, name: &str) -> String {
+        let problem = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(problem["type"], format!("urn:privatenumber:problem:{name}"));
+        assert_eq!(problem["status"], status);
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What differs from an ordinary store.
+pub struct Oddities {
+    pub body_bytes: usize,
+    pub body_time: Duration,
+    pub budget: usize,
+    pub queue: usize,
+    pub token: Option<&'static str>,
+}
+
+impl Default for Oddities {
+    fn default() -> Self {
+        let body_time = Duration::from_secs(10);
+        Self { body_bytes: 4 << 20, body_time, budget: 64 << 20, queue: 10_000, token: None }
+    }
+}
+
+impl Store {
+    pub async fn in_memory() -> Self {
+        Self::odd(Oddities::default()).await
+    }
+
+    pub async fn odd(oddities: Oddities) -> Self {
+        Self::over(Database::open_in_memory().await.unwrap(), oddities)
+    }
+
+    pub async fn at(path: &Path) -> Self {
+        let options = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2 };
+        Self::over(Database::open(path, &options).await.unwrap(), Oddities::default())
+    }
+
+    fn over(database: Database, oddities: Oddities) -> Self {
+        let now = Arc::new(AtomicI64::new(START));
+        let clock = Clock::new({
+            let now = Arc::clone(&now);
+            move || now.load(Ordering::SeqCst)
+        });
+        let metrics = Arc::new(Metrics::default());
+        let (writer, writer_task) =
+            Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), oddities.queue);
+        let app = Arc::new(App {
+            database,
+            writer,
+            clock,
+            metrics,
+            body_limits: BodyLimits {
+                bytes: oddities.body_bytes,
+                time: oddities.body_time,
+                budget: Arc::new(Semaphore::new(oddities.budget)),
+            },
+            ready_timeout: Duration::from_secs(2),
+            token: oddities.token.map(Token::new),
+            stopping: AtomicBool::new(false),
+        });
+        Self { router: router(Arc::clone(&app)), app, now, writer_task }
+    }
+
+    pub fn pass_ms(&self, milliseconds: i64) {
+        self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+        let (head, body) = request.into_parts();
+        // Only bodies that are here already are seen by the check; one that never ends is left alone.
+        let (body, sent) = if http_body::Body::size_hint(&body).exact().is_some() {
+            let bytes = body.collect().await.unwrap().to_bytes();
+            (Body::from(bytes.clone()), Some(bytes))
+        } else {
+            (body, None)
+        };
+        let response = self.router.clone().oneshot(Request::from_parts(head, body)).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let answer = Answer { status: head.status, headers: head.headers, text };
+        DOCUMENT.check(&method, &path, sent.as_deref(), &answer);
+        answer
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl ToString) -> Answer {
+        self.send(with_json("POST", path, body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: impl ToString) -> Answer {
+        self.send(with_json("PUT", path, body)).await
+    }
+
+    /// Pushes calls; returns what was answered for each.
+    pub async fn push(&self, push_id: &str, calls: Vec<Value>) -> Vec<Value> {
+        let answer = self.post("/v1/pushes", push(push_id, calls)).await.expect(200);
+        answer["calls"].as_array().unwrap().clone()
+    }
+
+    pub async fn report(&self, call_id: &str, push_id: &str, outcome: Value) -> Value {
+        let report = json!({"callId": call_id, "pushId": push_id, "outcome": outcome, "durationMs": 12});
+        self.post("/v1/outcomes", json!({"outcomes": [report]})).await.expect(200)
+    }
+
+    pub async fn call(&self, call_id: &str) -> Value {
+        self.get(&format!("/v1/calls/{call_id}")).await.expect(200)
+    }
+}
+
+pub fn with_json(method: &str, path: &str, body: impl ToString) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+pub fn push(push_id: &str, calls: Vec<Value>) -> Value {
+    json!({"pushId": push_id, "appKey": "app", "receivedAt": START - 5, "calls": calls})
+}
+
+/// A call of a session, with everything a CDR may bring.
+pub fn call(session_id: &str) -> Value {
+    json!({
+        "appKey": "app", "sessionId": session_id, "icid": "icid", "claimDeadline": START + CLAIM_LASTS,
+        "callinTime": START - 90_000, "answerTime": START - 80_000, "disconnectTime": START - 20_000,
+        "recordUrl": "https://recordings.example/1", "subscriptionId": "binding-1",
+        "privateNum": "+8617010000001", "origNum": "+8617010000011", "userData": "order 7",
+        "ak": "CONFIGURED", "recordFlag": true,
+    })
+}
+
+pub fn call_id(session_id: &str) -> String {
+    CallKey { app_key: "app", session_id: privatenumber_contract::Private::new(session_id), icid: "icid" }.id()
+}
+
+pub fn answered(status: u16) -> Value {
+    json!({"class": "answered", "status": status})
+}
+
+/// The value of a metric, given its name and labels as they stand in the text.
+pub fn metric(store: &Store, name: &str) -> f64 {
+    let text = store.app.metrics.text().unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
+}
