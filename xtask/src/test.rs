@@ -1,0 +1,113 @@
+//! `cargo xtask test`: every check there is, one line each.
+
+mod panicking_helpers;
+mod report;
+
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use end_to_end::{envoy_binary, products};
+
+use self::report::{Report, Tests};
+use crate::build::{self, FILTER, WASM_TARGET};
+use crate::command::{cargo, run as run_command, succeed};
+
+/// The largest module that is shipped: every worker of Envoy compiles it at start.
+const LARGEST_MODULE: u64 = 600 * 1024;
+
+/// The checks that hold no tests; with a filter they are left out.
+const STATIC_CHECKS: [&str; 6] =
+    ["format", "clippy", "clippy for wasm", "no panicking helpers", "cargo deny", "module size"];
+
+/// Runs all checks, or with `filter` the tests it selects, and says how many passed.
+pub fn run(versions: &[String], filter: Option<&str>) -> ExitCode {
+    let mut report = Report::default();
+    report.check("wasm target", build::wasm_target);
+    match filter {
+        None => static_checks(&mut report),
+        Some(_) => STATIC_CHECKS.iter().for_each(|name| report.skip(name, "a filter was given")),
+    }
+    report.tests("unit, store and simulator tests", || {
+        tests("unit tests", &["--workspace", "--exclude", "end-to-end"], filter, None)
+    });
+    let built = report.check("build module", build::module);
+    if filter.is_none() && built {
+        report.check("module size", module_size);
+    }
+    let built = report.check("build store and simulator", build::programs) && built;
+    end_to_end(&mut report, versions, filter, built);
+    if filter.is_some() {
+        report.fail_if_no_tests("no test has a name like this filter");
+    }
+    report.finish()
+}
+
+fn static_checks(report: &mut Report) {
+    report.check("format", || succeed("format", cargo(["fmt", "--all", "--check"])));
+    report.check("clippy", || {
+        succeed("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    });
+    report.check("clippy for wasm", || {
+        succeed("clippy for wasm", cargo(["clippy", "--target", WASM_TARGET, "-p", FILTER, "--", "-D", "warnings"]))
+    });
+    report.check("no panicking helpers", panicking_helpers::check);
+    if has_cargo_deny() {
+        report.check("cargo deny", || succeed("cargo deny", cargo(["deny", "--workspace", "check"])));
+    } else {
+        report.skip("cargo deny", "not installed; `cargo install --locked cargo-deny` adds it");
+    }
+}
+
+fn has_cargo_deny() -> bool {
+    let mut deny: Command = cargo(["deny", "--version"]);
+    deny.output().is_ok_and(|answer| answer.status.success())
+}
+
+fn module_size() -> Result<()> {
+    let path = products::module()?;
+    let size = fs::metadata(&path).with_context(|| format!("cannot look at {}", path.display()))?.len();
+    if size > LARGEST_MODULE {
+        bail!("{} has {size} bytes, more than {LARGEST_MODULE}", path.display());
+    }
+    Ok(())
+}
+
+fn end_to_end(report: &mut Report, versions: &[String], filter: Option<&str>, built: bool) {
+    let chosen: Vec<_> = if versions.is_empty() { vec![None] } else { versions.iter().map(Some).collect() };
+    for version in chosen {
+        let name =
+            version.map_or("end-to-end tests".to_owned(), |version| format!("end-to-end tests on Envoy {version}"));
+        if !built {
+            report.fail(&name, "not run, because what they test was not built");
+            continue;
+        }
+        let version = version.map(String::as_str);
+        let asked = std::env::var(envoy_binary::VERSION_VARIABLE).ok().filter(|version| !version.is_empty());
+        let envoy = match envoy_binary::find(version.or(asked.as_deref()), |what| println!("{what}")) {
+            Ok(envoy) => envoy,
+            Err(error) => {
+                report.fail(&name, &format!("not run, because there is no Envoy: {error:#}"));
+                continue;
+            }
+        };
+        report.tests(&format!("{name} ({})", envoy.version), || {
+            tests(&name, &["-p", "end-to-end"], filter, Some(&envoy.version))
+        });
+    }
+}
+
+/// Runs `cargo test` and reads from its output how many tests there were.
+fn tests(name: &str, packages: &[&str], filter: Option<&str>, envoy: Option<&str>) -> Result<Tests> {
+    let mut command = cargo(["test", "--no-fail-fast"]);
+    command.args(packages).args(filter);
+    if let Some(version) = envoy {
+        command.env(envoy_binary::VERSION_VARIABLE, version);
+    }
+    let done = run_command(name, command)?;
+    let mut tests = Tests::read(&done.output);
+    if !done.success {
+        tests.told_by(&done);
+    }
+    Ok(tests)
+}
