@@ -40,6 +40,7 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let token = settings.token()?;
+    settings.check()?;
     let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
     let database = Database::open(&settings.data, &options).await?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {

@@ -88,6 +88,22 @@ pub enum LogFormat {
 }
 
 impl Settings {
+    /// Whether the settings fit together.
+    ///
+    /// # Errors
+    /// When one rules out another.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if self.buffer_bytes < self.body_bytes {
+            bail!(
+                "--buffer-bytes ({}) is less than --body-bytes ({}), so the largest body could never be taken; raise the \
+                 first or lower the second",
+                self.buffer_bytes,
+                self.body_bytes
+            );
+        }
+        Ok(())
+    }
+
     /// The token that requests must carry, if one is set.
     ///
     /// # Errors

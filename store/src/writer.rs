@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use privatenumber_contract::OutcomeReport;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -46,7 +46,7 @@ pub struct Writer {
 impl Writer {
     /// Starts the writer of `database` with a queue of `queue` works.
     pub fn start(database: Database, clock: Clock, metrics: Arc<Metrics>, queue: usize) -> (Self, JoinHandle<()>) {
-        let (jobs, waiting) = mpsc::channel(queue.max(1));
+        let (jobs, waiting) = mpsc::channel(queue.clamp(1, Semaphore::MAX_PERMITS));
         let task = tokio::spawn(run(database, clock, Arc::clone(&metrics), waiting));
         (Self { jobs, metrics }, task)
     }

@@ -102,7 +102,9 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The engine cannot use the file.
-    #[error("cannot use {file} as a database: {reason}; is it a database of this store?")]
+    #[error(
+        "cannot use {file} as a database: {reason}; check that it is a database of this store and that no other process locks it"
+    )]
     Engine {
         /// The file.
         file: String,

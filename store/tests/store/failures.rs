@@ -112,7 +112,7 @@ async fn an_existing_file_is_taken_up_and_a_foreign_or_newer_one_is_refused() {
 
     let foreign = directory.path().join("foreign");
     std::fs::write(&foreign, "this is no database ".repeat(100)).unwrap();
-    assert!(refusal(&foreign).await.contains("is it a database of this store?"));
+    assert!(refusal(&foreign).await.contains("check that it is a database of this store"));
     assert!(refusal(&foreign.join("below")).await.contains("cannot create the directory"));
 }
 

@@ -264,6 +264,7 @@ async fn what_is_wrong_at_the_start_is_said_with_its_remedy() {
         (vec!["--token-env", "PRIVATENUMBER_TEST_UNSET"], "PRIVATENUMBER_TEST_UNSET is not set"),
         (vec!["--token-file", empty], "is empty; put the token there"),
         (vec!["--body-timeout", "0"], "give seconds, more than 0"),
+        (vec!["--buffer-bytes", "1000"], "--buffer-bytes (1000) is less than --body-bytes (4194304)"),
     ] {
         // A flag that is given twice is an error of its own, so each attempt names all it needs once.
         let mut command = Command::new(env!("CARGO_BIN_EXE_privatenumber-store"));

@@ -12,7 +12,7 @@ use crate::cursor;
 use crate::database::EngineError;
 use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager};
 
-const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
+pub(super) const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
                     claim_deadline, record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
 const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = $1 \
                        ORDER BY version DESC LIMIT $2";
@@ -39,34 +39,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
-        let mut query = QueryBuilder::new(CALL);
-        query.push("number < ").push_bind(before(page));
-        if let Some(state) = filter.state {
-            match state {
-                CallState::Pending => query.push(" AND outcome_class IS NULL AND claim_deadline >= ").push_bind(now_ms),
-                CallState::Unknown => query.push(" AND outcome_class IS NULL AND claim_deadline < ").push_bind(now_ms),
-                CallState::Answered => query.push(" AND outcome_class = 'answered'"),
-                CallState::NotSent => query.push(" AND outcome_class = 'not_sent'"),
-                CallState::MaybeSent => query.push(" AND outcome_class = 'maybe_sent'"),
-                CallState::Skipped => query.push(" AND outcome_class = 'skipped'"),
-            };
-        }
-        let texts = [
-            (" AND ak = ", &filter.ak),
-            (" AND subscription_id = ", &filter.subscription_id),
-            (" AND app_key = ", &filter.app_key),
-        ];
-        for (condition, value) in texts {
-            if let Some(value) = value {
-                query.push(condition).push_bind(value);
-            }
-        }
-        for (condition, value) in [(" AND recorded_at >= ", filter.from), (" AND recorded_at < ", filter.to)] {
-            if let Some(value) = value {
-                query.push(condition).push_bind(value);
-            }
-        }
-        query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
+        let mut query = select_calls(filter, page, now_ms, CALL);
         let mut pager = Pager::new(page);
         let mut rows = query.build().fetch(&self.readers);
         while let Some(row) = rows.try_next().await? {
@@ -132,6 +105,51 @@ impl Sqlite {
         let (events, next) = pager.finish();
         Ok(EventPage { events, next_cursor: next.map(cursor::write) })
     }
+}
+
+/// The query for a page of calls; `select` is its beginning.
+///
+/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter.
+pub(super) fn select_calls(
+    filter: &CallFilter,
+    page: &Page,
+    now_ms: i64,
+    select: &'static str,
+) -> QueryBuilder<sqlx::Sqlite> {
+    let mut query = QueryBuilder::new(select);
+    query.push("number < ").push_bind(before(page));
+    if let Some(state) = filter.state {
+        match state {
+            CallState::Pending => query.push(" AND outcome_class IS NULL AND claim_deadline >= ").push_bind(now_ms),
+            CallState::Unknown => query.push(" AND outcome_class IS NULL AND claim_deadline < ").push_bind(now_ms),
+            CallState::Answered => query.push(" AND outcome_class = 'answered'"),
+            CallState::NotSent => query.push(" AND outcome_class = 'not_sent'"),
+            CallState::MaybeSent => query.push(" AND outcome_class = 'maybe_sent'"),
+            CallState::Skipped => query.push(" AND outcome_class = 'skipped'"),
+        };
+    }
+    let texts = [
+        (" AND ak = ", &filter.ak),
+        (" AND subscription_id = ", &filter.subscription_id),
+        (" AND app_key = ", &filter.app_key),
+    ];
+    for (condition, value) in texts {
+        if let Some(value) = value {
+            query.push(condition).push_bind(value);
+        }
+    }
+    if filter.from.is_some() || filter.to.is_some() {
+        let (from, to) = (filter.from.unwrap_or(i64::MIN), filter.to.unwrap_or(i64::MAX));
+        // Times rise with numbers but for steps of the clock, so a span of time is bounded by a span of numbers. The plus
+        // signs keep SQLite from walking the table for the bounds, and from sorting by time in the query itself.
+        for (condition, bound) in [(" AND number >= ", "min"), (" AND number <= ", "max")] {
+            query.push(condition).push("(SELECT ").push(bound).push("(+number) FROM calls WHERE recorded_at >= ");
+            query.push_bind(from).push(" AND recorded_at < ").push_bind(to).push(")");
+        }
+        query.push(" AND +recorded_at >= ").push_bind(from).push(" AND +recorded_at < ").push_bind(to);
+    }
+    query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
+    query
 }
 
 fn before(page: &Page) -> i64 {

@@ -73,3 +73,33 @@ async fn a_transaction_that_is_dropped_leaves_nothing_open() {
     let rows: i64 = sqlx::query("SELECT count(*) FROM readiness").fetch_one(&sqlite.readers).await.unwrap().get(0);
     assert_eq!(rows, 0);
 }
+
+#[tokio::test]
+async fn no_filter_makes_a_page_sort_or_walk_the_table() {
+    use super::read::select_calls;
+    use crate::database::{CallFilter, Page};
+    use privatenumber_contract::CallState;
+
+    let (_directory, sqlite) = file().await;
+    let text = Some("x".to_owned());
+    let filters = [
+        CallFilter::default(),
+        CallFilter { state: Some(CallState::Unknown), ..CallFilter::default() },
+        CallFilter { state: Some(CallState::Answered), from: Some(1), ..CallFilter::default() },
+        CallFilter { ak: text.clone(), from: Some(1), to: Some(2), ..CallFilter::default() },
+        CallFilter { subscription_id: text.clone(), state: Some(CallState::Pending), ..CallFilter::default() },
+        CallFilter { app_key: text.clone(), ..CallFilter::default() },
+        CallFilter { to: Some(2), ..CallFilter::default() },
+    ];
+    for filter in filters {
+        let page = Page { limit: 50, before: None };
+        let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls WHERE ";
+        let mut query = select_calls(&filter, &page, 1, explain);
+        let rows = query.build().fetch_all(&sqlite.readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        assert!(!plan.is_empty());
+        for step in &plan {
+            assert!(!step.contains("TEMP B-TREE") && !step.starts_with("SCAN calls"), "{filter:?}: {plan:#?}");
+        }
+    }
+}

@@ -32,12 +32,13 @@ impl Engine for Sqlite {
     type Transaction = SqliteTransaction;
 
     async fn begin(&self) -> Result<SqliteTransaction, EngineError> {
-        let mut connection = self.writer.acquire().await?;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.map_err(|error| {
+        let connection = self.writer.acquire().await?;
+        let mut transaction = SqliteTransaction { connection, in_memory: self.in_memory, ended: false };
+        match sqlx::query("BEGIN IMMEDIATE").execute(&mut *transaction.connection).await {
+            Ok(_) => Ok(transaction),
             // Whatever is wrong with BEGIN is not the fault of a work.
-            EngineError::Unavailable(describe(&error))
-        })?;
-        Ok(SqliteTransaction { connection, in_memory: self.in_memory, ended: false })
+            Err(error) => Err(EngineError::Unavailable(describe(&error))),
+        }
     }
 }
 
