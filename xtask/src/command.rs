@@ -31,7 +31,8 @@ impl Done {
 /// `cargo` with these arguments, to be run in the repository.
 pub fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments);
+    // What is kept is read as text.
+    command.args(arguments).env("CARGO_TERM_COLOR", "never");
     command
 }
 

@@ -44,7 +44,7 @@ pub fn run(versions: &[String], filter: Option<&str>) -> ExitCode {
 }
 
 fn static_checks(report: &mut Report) {
-    report.check("format", || succeed("format", cargo(["fmt", "--all", "--check"])));
+    report.check("format", || succeed("format", cargo(["fmt", "--all", "--check", "--", "--color", "never"])));
     report.check("clippy", || {
         succeed("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
