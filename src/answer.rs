@@ -71,7 +71,9 @@ impl Answer {
     pub fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::MethodNotAllowed => &[("allow", "POST")],
-            Self::Unauthorized(_) => &[("www-authenticate", r#"AKSK realm="SDP",profile="UsernameToken",type="Appkey""#)],
+            Self::Unauthorized(_) => {
+                &[("www-authenticate", r#"AKSK realm="SDP",profile="UsernameToken",type="Appkey""#)]
+            }
             Self::StoreUnavailable | Self::Busy => &[("retry-after", "60")],
             _ => &[],
         }
@@ -147,7 +149,8 @@ mod tests {
 
     #[test]
     fn an_invalid_push_is_answered_with_pointer_and_reason() {
-        let answer = Answer::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
+        let answer =
+            Answer::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
         assert_eq!(
             String::from_utf8(answer.body()).unwrap(),
             r#"{"resultcode":"400","resultdesc":"Bad Request","pointer":"/feeLst","reason":"must hold 1 to 50 CDRs"}"#,

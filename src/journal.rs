@@ -4,6 +4,7 @@ use privatenumber_contract::{Outcome, PushId};
 use serde::Serialize;
 
 use crate::answer::AnswerKind;
+use crate::config::HeadersMode;
 use crate::dispatcher::Refusal;
 
 /// How important an event is to an operator.
@@ -23,6 +24,18 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// A configuration was taken.
+    Configured {
+        /// The module's version.
+        version: &'static str,
+        /// The operator's own name for the configuration.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
+        /// What happens to a push's headers until its body is known.
+        headers: HeadersMode,
+        /// How many businesses there are.
+        businesses: usize,
+    },
     /// A push was answered.
     PushAnswered {
         /// With what.
@@ -141,7 +154,7 @@ impl Event {
             | Self::OutcomesReported { .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
-            Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
+            Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
             Self::PushAnswered { .. }
             | Self::ClaimsMissed { .. }
             | Self::CallbackFinished { .. }

@@ -126,8 +126,11 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
     match event {
         Event::PushAnswered { answer, .. } => count(of_answer(*answer), 1),
         Event::PushCommitted { claimed, duplicate, parked, duration_ms, asked_again, .. } => {
-            let verdicts =
-                [(Counter::CdrsClaimed, *claimed), (Counter::CdrsDuplicate, *duplicate), (Counter::CdrsParked, *parked)];
+            let verdicts = [
+                (Counter::CdrsClaimed, *claimed),
+                (Counter::CdrsDuplicate, *duplicate),
+                (Counter::CdrsParked, *parked),
+            ];
             for (counter, number) in verdicts {
                 if number > 0 {
                     count(counter, number as u64);
@@ -153,7 +156,7 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         }
         Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
         Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
-        Event::Draining { .. } | Event::Drained => {}
+        Event::Configured { .. } | Event::Draining { .. } | Event::Drained => {}
     }
 }
 

@@ -84,7 +84,12 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
     let limits = fields.section(field("limits", "What bounds the filter's memory, per Envoy worker thread."), limits);
 
     let (applications, businesses) = (applications?, businesses?);
-    refuse_repeats(fields, "applications", "app_key", applications.iter().map(|application| application.app_key.as_str()));
+    refuse_repeats(
+        fields,
+        "applications",
+        "app_key",
+        applications.iter().map(|application| application.app_key.as_str()),
+    );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
     let (schemes, window) = authentication?;
     Some(Config {
@@ -160,10 +165,8 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         10..=60_000,
         5_000,
     );
-    let token = fields.optional_section(
-        field("token", "Bearer token for the store, where it was started with one."),
-        secret,
-    );
+    let token =
+        fields.optional_section(field("token", "Bearer token for the store, where it was started with one."), secret);
     let claim_deadline = fields.integer(
         field(
             "claim_deadline_seconds",
@@ -191,11 +194,8 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         10..=60_000,
         100,
     );
-    let retry_max = fields.integer(
-        field("retry_max_ms", "The longest such pause, milliseconds."),
-        10..=600_000,
-        10_000,
-    );
+    let retry_max =
+        fields.integer(field("retry_max_ms", "The longest such pause, milliseconds."), 10..=600_000, 10_000);
     let (retry_initial_ms, retry_max_ms) = (retry_initial?, retry_max?);
     if retry_initial_ms > retry_max_ms {
         return fields.refuse("retry_max_ms", "must not be below retry_initial_ms");
@@ -216,11 +216,15 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
 fn business<F: Fields>(fields: &mut F) -> Option<Business> {
     let ak = fields.text(field("ak", "The business's name in binding records (系统标识)."), rules::NAME);
     let cluster = fields.text(
-        field("cluster", "Envoy's full name of the business's cluster; under Istio e.g. `outbound|443||business.example.com`."),
+        field(
+            "cluster",
+            "Envoy's full name of the business's cluster; under Istio e.g. `outbound|443||business.example.com`.",
+        ),
         rules::NAME,
     );
     let authority = fields.text(field("authority", "The `:authority` of its callbacks."), rules::AUTHORITY);
-    let path = fields.text(field("path", "The path of its preset callback address, with a query if need be."), rules::TARGET);
+    let path =
+        fields.text(field("path", "The path of its preset callback address, with a query if need be."), rules::TARGET);
     let timeout = fields.integer(
         field(
             "timeout_ms",

@@ -202,9 +202,14 @@ impl Fields for Describer {
         let (low, high) = (*length.start(), *length.end());
         let default = (low == 0).then(|| "[]".to_owned());
         let kind = format!("list of {low} to {high} objects");
-        self.add_with_below(field, kind, default, "[].", read, |items| {
-            json!({"type": "array", "items": items, "minItems": low, "maxItems": high})
-        });
+        self.add_with_below(
+            field,
+            kind,
+            default,
+            "[].",
+            read,
+            |items| json!({"type": "array", "items": items, "minItems": low, "maxItems": high}),
+        );
         None
     }
 

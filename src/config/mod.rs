@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use privatenumber_contract::Private;
+use serde::Serialize;
 
 use crate::authentication::Authenticator;
 use crate::callback::SigningSecret;
@@ -41,7 +42,8 @@ pub struct Config {
 }
 
 /// What happens to a push's headers until its body is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HeadersMode {
     /// They wait: the store never sees a push that is refused. Needs Envoy's `allow_on_headers_stop_iteration: true`.
     Hold,

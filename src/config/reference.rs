@@ -27,7 +27,8 @@ fn table(rows: &[Row]) -> String {
     let mut table = "| field | type | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for row in rows {
         let escaped = |text: &str| text.replace('|', "\\|");
-        writeln!(table, "| `{}` | {} | {} | {} |", row.path, escaped(&row.kind), default_of(row), escaped(row.meaning)).unwrap();
+        writeln!(table, "| `{}` | {} | {} | {} |", row.path, escaped(&row.kind), default_of(row), escaped(row.meaning))
+            .unwrap();
     }
     table
 }

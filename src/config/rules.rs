@@ -24,10 +24,9 @@ pub const AUTHORITY: TextRule = rule("a host name, with a port if need be", "^[A
 });
 
 /// A path without a query, to be compared with.
-pub const PATH: TextRule =
-    rule("a path that starts with / and has no ? or #", "^/[!\"$->@-~]{0,1023}$", |text| {
-        text.starts_with('/') && is_token(text, 1024) && !text.contains(['?', '#'])
-    });
+pub const PATH: TextRule = rule("a path that starts with / and has no ? or #", "^/[!\"$->@-~]{0,1023}$", |text| {
+    text.starts_with('/') && is_token(text, 1024) && !text.contains(['?', '#'])
+});
 
 /// A path to be sent to; may have a query.
 pub const TARGET: TextRule = rule("a path that starts with /", "^/[!-~]{0,2047}$", |text| {
@@ -35,18 +34,19 @@ pub const TARGET: TextRule = rule("a path that starts with /", "^/[!-~]{0,2047}$
 });
 
 /// The name of an environment variable.
-pub const VARIABLE: TextRule =
-    rule("the name of an environment variable", "^[A-Za-z_][A-Za-z0-9_]{0,127}$", |text| {
-        is_token(text, 128)
-            && !text.starts_with(|first: char| first.is_ascii_digit())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    });
+pub const VARIABLE: TextRule = rule("the name of an environment variable", "^[A-Za-z_][A-Za-z0-9_]{0,127}$", |text| {
+    is_token(text, 128)
+        && !text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+});
 
 /// A secret written into the configuration.
-pub const SECRET: TextRule = rule("1 to 512 printable ASCII characters", "^[ -~]{1,512}$", |text| is_printable(text, 512));
+pub const SECRET: TextRule =
+    rule("1 to 512 printable ASCII characters", "^[ -~]{1,512}$", |text| is_printable(text, 512));
 
 /// Free text.
-pub const NOTE: TextRule = rule("1 to 128 printable ASCII characters", "^[ -~]{1,128}$", |text| is_printable(text, 128));
+pub const NOTE: TextRule =
+    rule("1 to 128 printable ASCII characters", "^[ -~]{1,128}$", |text| is_printable(text, 128));
 
 /// The name of a header that a callback may carry: an allow-list in reverse, for what is not refused goes out.
 ///
@@ -55,9 +55,8 @@ pub const HEADER_NAME: TextRule = rule(
     "a lower-case header name, not x-envoy-*, webhook-* or one that HTTP or the gateway sets itself",
     "^(?!x-envoy-|webhook-|x-forwarded-)[a-z0-9!#$%&'*+.^_`|~-]{1,64}$",
     |name| {
-        let is_name_byte = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
-        };
+        let is_name_byte =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let reserved_prefixes = ["x-envoy-", "webhook-", "x-forwarded-"];
         (1..=64).contains(&name.len())
             && name.bytes().all(is_name_byte)
@@ -67,8 +66,20 @@ pub const HEADER_NAME: TextRule = rule(
 );
 
 const RESERVED_HEADERS: [&str; 14] = [
-    "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "te", "traceparent",
-    "tracestate", "trailer", "transfer-encoding", "upgrade", "x-request-id",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
 ];
 
 /// The value of a header that a callback carries.

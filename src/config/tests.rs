@@ -88,16 +88,44 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
     with_business["businesses"] = json!([business()]);
     let table = [
         ("/push_path", json!("/huawei?x"), "/push_path: must be a path that starts with / and has no ? or #"),
-        ("/push_path", json!(true), "/push_path: must be a path that starts with / and has no ? or #, found a boolean; quote it"),
+        (
+            "/push_path",
+            json!(true),
+            "/push_path: must be a path that starts with / and has no ? or #, found a boolean; quote it",
+        ),
         ("/applications", json!([]), "/applications: must have 1 to 1000 entries, found 0"),
         ("/applications", json!({}), "/applications: must be a list, found an object"),
-        ("/applications/0/app_key", json!("with blank"), "/applications/0/app_key: must be 1 to 256 printable ASCII characters without blanks"),
-        ("/applications/0/secrets/0", json!({"value": "a", "env": "SECRET"}), "/applications/0/secrets/0: must have exactly one of: value, env"),
+        (
+            "/applications/0/app_key",
+            json!("with blank"),
+            "/applications/0/app_key: must be 1 to 256 printable ASCII characters without blanks",
+        ),
+        (
+            "/applications/0/secrets/0",
+            json!({"value": "a", "env": "SECRET"}),
+            "/applications/0/secrets/0: must have exactly one of: value, env",
+        ),
         ("/authentication", json!({"schemes": []}), "/authentication/schemes: must not be empty"),
-        ("/authentication", json!({"schemes": ["aksk", "off"]}), "/authentication/schemes/1: must be one of: aksk, wsse"),
-        ("/authentication", json!({"schemes": ["aksk", "aksk"]}), "/authentication/schemes: must not name anything twice"),
-        ("/authentication", json!({"created_window_seconds": 5}), "/authentication/created_window_seconds: must be a whole number from 60 to 86400, found 5"),
-        ("/limits", json!({"max_body_bytes": -1}), "/limits/max_body_bytes: must be a whole number from 1024 to 16777216, found -1"),
+        (
+            "/authentication",
+            json!({"schemes": ["aksk", "off"]}),
+            "/authentication/schemes/1: must be one of: aksk, wsse",
+        ),
+        (
+            "/authentication",
+            json!({"schemes": ["aksk", "aksk"]}),
+            "/authentication/schemes: must not name anything twice",
+        ),
+        (
+            "/authentication",
+            json!({"created_window_seconds": 5}),
+            "/authentication/created_window_seconds: must be a whole number from 60 to 86400, found 5",
+        ),
+        (
+            "/limits",
+            json!({"max_body_bytes": -1}),
+            "/limits/max_body_bytes: must be a whole number from 1024 to 16777216, found -1",
+        ),
         ("/limits", json!([]), "/limits: must be an object, found a list"),
         ("/businesses", json!([business(), business()]), "/businesses/1/ak: stands in an earlier entry already"),
     ];
@@ -108,7 +136,16 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
 
 #[test]
 fn p1_no_header_that_makes_envoy_repeat_a_callback_can_be_configured() {
-    for name in ["x-envoy-retry-on", "X-Envoy-Retry-On", "x-envoy-max-retries", "webhook-id", "host", ":path", "content-length", "a b"] {
+    for name in [
+        "x-envoy-retry-on",
+        "X-Envoy-Retry-On",
+        "x-envoy-max-retries",
+        "webhook-id",
+        "host",
+        ":path",
+        "content-length",
+        "a b",
+    ] {
         let mut entry = business();
         entry["headers"] = json!({name: "5xx"});
         let errors = errors_with("/businesses", json!([entry]));

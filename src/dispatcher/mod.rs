@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use privatenumber_contract::{
-    CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PROBLEM_CONTENT_TYPE, PushAnswer, PushId, Skipped, paths,
+    CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PROBLEM_CONTENT_TYPE, PushAnswer, PushId, Skipped,
+    paths,
 };
 use serde::Serialize;
 
@@ -160,7 +161,12 @@ impl Dispatcher {
             in_flight: HashMap::new(),
             draining: false,
             stirred: false,
-            journal: Journal::new(),
+            journal: vec![Event::Configured {
+                version: env!("CARGO_PKG_VERSION"),
+                revision: config.revision.clone(),
+                headers: config.headers,
+                businesses: config.businesses.all().len(),
+            }],
             config,
         }
     }
@@ -390,8 +396,7 @@ impl Dispatcher {
 
     fn outcomes_answered(&mut self, batch: Batch, answer: &HttpAnswer<'_>, now: Now) {
         let count = batch.len();
-        let is_problem =
-            answer.content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
+        let is_problem = answer.content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
         match answer.status {
             Some(200) if takes_all(answer.body, count) => {
                 let duration_ms = now.since(batch.sent_at);
@@ -480,4 +485,3 @@ fn callback_departure(business: &Rc<Business>, claim: Claim, now: Now) -> Depart
     }
     Departure { head, ticket: Ticket(Errand::Callback(claim)) }
 }
-

@@ -44,7 +44,9 @@ impl Ledger {
     pub fn admit(&self, calls: usize, bytes: usize, lane: Option<usize>) -> Option<Permit> {
         let account = &self.0;
         let fits = |used: usize, more: usize, most: usize| used.checked_add(more).is_some_and(|sum| sum <= most);
-        if !fits(account.calls.get(), calls, account.most_calls) || !fits(account.bytes.get(), bytes, account.most_bytes) {
+        if !fits(account.calls.get(), calls, account.most_calls)
+            || !fits(account.bytes.get(), bytes, account.most_bytes)
+        {
             return None;
         }
         if let Some(index) = lane {

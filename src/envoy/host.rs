@@ -7,7 +7,6 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, Status};
 
 use crate::answer::Answer;
-use crate::config::Config;
 use crate::dispatcher::Refusal;
 use crate::exchange::HeaderEdits;
 use crate::journal::Level;
@@ -114,17 +113,4 @@ pub fn refusal(status: Status) -> Refusal {
         Status::BadArgument => Refusal::NoCluster,
         _ => Refusal::NoHealthyHost,
     }
-}
-
-/// Says which version runs which configuration.
-pub fn log_configured(config: &Config) {
-    let revision = config.revision.as_deref().unwrap_or("");
-    let line = serde_json::json!({
-        "event": "configured",
-        "version": env!("CARGO_PKG_VERSION"),
-        "revision": revision,
-        "headers": format!("{:?}", config.headers).to_lowercase(),
-        "businesses": config.businesses.all().len(),
-    });
-    log(Level::Info, &line.to_string());
 }

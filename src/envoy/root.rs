@@ -79,7 +79,6 @@ impl RootContext for Root {
         let json = host::body(BufferType::PluginConfiguration, size);
         match Config::from_json(&json, &|name| std::env::var(name).ok()) {
             Ok(config) => {
-                host::log_configured(&config);
                 self.worker = Some(Rc::new(Worker::new(config)));
                 true
             }

@@ -46,7 +46,7 @@ impl Worker {
             let name = format!("privatenumber.doorbell.{:032x}", u128::from_be_bytes(bytes));
             hostcalls::register_shared_queue(&name).ok()
         });
-        Self {
+        let worker = Self {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
             clock: Clock::default(),
@@ -56,7 +56,9 @@ impl Worker {
             rung_at: Cell::default(),
             tick_ms: Cell::default(),
             draining: Cell::default(),
-        }
+        };
+        worker.publish();
+        worker
     }
 
     pub fn now(&self) -> Now {

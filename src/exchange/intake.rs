@@ -30,7 +30,8 @@ pub(super) fn examine(
     if !first(headers, "content-type").is_some_and(is_json) {
         return Err(Answer::UnsupportedMediaType);
     }
-    let declared = first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
+    let declared =
+        first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > config.limits.max_body_bytes) {
         return Err(Answer::TooLarge(config.limits.max_body_bytes));
     }

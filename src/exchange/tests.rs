@@ -73,7 +73,10 @@ struct Asked {
 impl Gateway {
     fn new(more: serde_json::Value) -> Self {
         let config = config(more);
-        Self { dispatcher: Dispatcher::new(Rc::clone(&config)), config, tokens: 0, pushes: 0 }
+        let mut dispatcher = Dispatcher::new(Rc::clone(&config));
+        let told = dispatcher.take_journal();
+        assert!(matches!(told.as_slice(), [Event::Configured { .. }]), "{told:?}");
+        Self { dispatcher, config, tokens: 0, pushes: 0 }
     }
 
     fn answer_at_headers(&mut self, headers: &[(String, Vec<u8>)], is_end: bool) -> Answer {
@@ -226,7 +229,8 @@ fn p1_nothing_is_sent_again_after_a_time_out_or_an_answer_that_comes_twice() {
     let mut asked = gateway.push(PUSH.as_bytes(), at(0)).unwrap();
     gateway.commit(&mut asked, "claimed", at(1));
     let (token, _) = gateway.depart(at(1)).pop().unwrap();
-    let time_out = HttpAnswer { status: Some(504), from_upstream: false, content_type: None, committed: None, body: b"" };
+    let time_out =
+        HttpAnswer { status: Some(504), from_upstream: false, content_type: None, committed: None, body: b"" };
     gateway.dispatcher.answered(token, &time_out, at(5_000));
     gateway.dispatcher.answered(token, &time_out, at(5_001));
     assert_eq!(gateway.report(at(5_010)), [Outcome::MaybeSent { reason: MaybeSent::Timeout }]);
@@ -373,9 +377,7 @@ fn p3_outcomes_are_kept_in_order_and_sent_again_while_the_store_is_away() {
 #[test]
 fn p4_a_business_at_its_limit_holds_up_nobody_else() {
     let other = "B0000000000000000000000000000000";
-    let business = |ak: &str, cluster: &str| {
-        json!({"ak": ak, "cluster": cluster, "authority": "business.example.com", "path": "/", "concurrency": 1})
-    };
+    let business = |ak: &str, cluster: &str| json!({"ak": ak, "cluster": cluster, "authority": "business.example.com", "path": "/", "concurrency": 1});
     let mut gateway = Gateway::new(json!({"businesses": [business(AK, "slow"), business(other, "quick")]}));
     let mut asked = gateway.push(BATCH.as_bytes(), at(0)).unwrap();
     gateway.commit(&mut asked, "claimed", at(0));
@@ -405,7 +407,7 @@ fn too_many_pending_calls_are_answered_503_and_none_is_dropped() {
 #[test]
 fn each_refusal_at_the_headers_has_its_answer() {
     let mut gateway = Gateway::new(json!({"limits": {"max_body_bytes": 2048}}));
-    let table: [(Vec<(String, Vec<u8>)>, bool, u16); 9] = [
+    let table = [
         (with(":method", b"GET"), true, 405),
         (with("content-type", b"text/plain"), false, 415),
         (with("content-type", b""), false, 415),

@@ -23,5 +23,14 @@ macro_rules! in_both_modes {
     )+};
 }
 
+mod answers;
+mod callbacks;
+mod configuration;
+mod observability;
 mod once;
+mod outcomes;
+mod reload;
+mod samples;
+mod store_faults;
+mod untouched;
 mod world;

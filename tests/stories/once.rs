@@ -82,9 +82,8 @@ async fn p1_two_gateways_one_callback(mode: HeadersMode) -> Result<()> {
     }
     let settled = world.settled_calls(30).await?;
     ensure!(settled.iter().all(|call| call.state == CallState::Answered && call.duplicates == 1), "{settled:?}");
-    let claimed = |statistics: end_to_end::gateway::Statistics| {
-        statistics.filter("privatenumber_cdrs_total.verdict.claimed")
-    };
+    let claimed =
+        |statistics: end_to_end::gateway::Statistics| statistics.filter("privatenumber_cdrs_total.verdict.claimed");
     let (first, second) = (claimed(world.gateway.statistics().await?), claimed(second.statistics().await?));
     ensure!(first + second == 30, "{first} and {second} claims");
     ensure!(world.business.counts().await?.total == 30);

@@ -108,7 +108,8 @@ impl World {
         ensure!(counts.invalid_records == 0, "{} callbacks carried no record", counts.invalid_records);
         wait::until("the gateway to have nothing pending", PATIENCE, async || {
             let statistics = self.gateway.statistics().await?;
-            for gauge in ["pending_calls", "pending_bytes", "callbacks_in_flight", "callback_queue", "outcome_backlog"] {
+            for gauge in ["pending_calls", "pending_bytes", "callbacks_in_flight", "callback_queue", "outcome_backlog"]
+            {
                 let value = statistics.filter(&format!("privatenumber_{gauge}"));
                 ensure!(value == 0, "{gauge} is {value}");
             }
@@ -120,7 +121,8 @@ impl World {
 
     pub async fn no_vm_trapped(&self) -> Result<()> {
         let statistics = self.gateway.statistics().await?;
-        let traps = statistics.sum_of(|name| name.contains("vm_reload") || name.ends_with("remote_load_fetch_failures"));
+        let traps =
+            statistics.sum_of(|name| name.contains("vm_reload") || name.ends_with("remote_load_fetch_failures"));
         ensure!(traps == 0, "a VM trapped:\n{}", self.gateway.logs().join("\n"));
         Ok(())
     }

@@ -1,0 +1,91 @@
+//! A configuration that is replaced while calls are pending: nothing is lost, nothing called back twice.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use end_to_end::configuration::HeadersMode;
+use end_to_end::fault::Fault;
+use end_to_end::wait;
+use privatenumber_contract::{Outcome, paths};
+use privatenumber_sim::business::Temper;
+use privatenumber_sim::huawei::push_body;
+use serde_json::json;
+
+use crate::world::{PATIENCE, World, cdrs};
+
+in_both_modes!(
+    p1_p3_callbacks_in_flight_survive_a_reload,
+    p8_a_push_that_is_open_during_a_reload_is_finished,
+    a_bad_configuration_is_refused_and_the_former_goes_on_serving,
+);
+
+async fn p1_p3_callbacks_in_flight_survive_a_reload(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("reload", mode, &[], |options| options.reloadable().concurrency(2)).await?;
+    let slow = Temper { delay_ms: 2_500, ..Temper::default() };
+    world.business.behave(&slow).await?;
+    for round in 0..3 {
+        world.push(&cdrs(400 + round, 10)).await?;
+        world
+            .gateway
+            .reload(|plugin| {
+                plugin["revision"] = json!(format!("round {round}"));
+                Ok(())
+            })
+            .await?;
+    }
+    ensure!(!world.store.calls("state=pending").await?.is_empty(), "nothing was in flight during the reloads");
+    world.callbacks(30).await?;
+    let settled = world.settled_calls(30).await?;
+    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Answered { status: 200 })), "{settled:?}");
+    let drained = wait::until("the replaced configurations to have drained", PATIENCE, async || {
+        let logs = world.gateway.logs();
+        let count = |event: &str| logs.iter().filter(|line| line.contains(event)).count();
+        let (draining, drained) = (count("\"event\":\"draining\""), count("\"event\":\"drained\""));
+        ensure!(draining > 0 && draining == drained, "{drained} of {draining} drained");
+        Ok(())
+    });
+    drained.await?;
+    world.ends_well().await
+}
+
+async fn p8_a_push_that_is_open_during_a_reload_is_finished(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("reload-open", mode, &[], |options| options.reloadable()).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_millis(1_500)), 1);
+    let (url, body) = (world.gateway.url(), push_body(&cdrs(410, 3))?);
+    let huawei = end_to_end::huawei::Huawei::demo()?;
+    let push = tokio::spawn(async move { huawei.push(&url, body).await });
+    wait::until("the push to reach the store", PATIENCE, async || {
+        ensure!(world.faults.count(paths::PUSHES) == 1, "not yet");
+        Ok(())
+    })
+    .await?;
+    world
+        .gateway
+        .reload(|plugin| {
+            plugin["revision"] = json!("while a push is open");
+            Ok(())
+        })
+        .await?;
+    push.await??.expect(200)?;
+    world.callbacks(3).await?;
+    world.settled_calls(3).await?;
+    world.ends_well().await
+}
+
+async fn a_bad_configuration_is_refused_and_the_former_goes_on_serving(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("reload-bad", mode, &[], |options| options.reloadable()).await?;
+    let refused = world
+        .gateway
+        .reload(|plugin| {
+            plugin["businesses"][0]["timeout_ms"] = json!(0);
+            Ok(())
+        })
+        .await;
+    ensure!(refused.is_err(), "a time-out of 0 was taken");
+    let logs = world.gateway.logs();
+    ensure!(logs.iter().any(|line| line.contains("/businesses/0/timeout_ms: must be a whole number from 1 to 60000")));
+    world.push(&cdrs(420, 1)).await?;
+    world.callbacks(1).await?;
+    world.settled_calls(1).await?;
+    world.ends_well().await
+}

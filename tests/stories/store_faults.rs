@@ -1,0 +1,167 @@
+//! Promises P2 and P8: a 200 means durably recorded, and what was committed gets its callback although its answer was lost.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use end_to_end::configuration::HeadersMode;
+use end_to_end::fault::Fault;
+use end_to_end::raw::{Connection, Head};
+use end_to_end::wait;
+use privatenumber_contract::paths;
+use privatenumber_sim::huawei::push_body;
+
+use crate::world::{PATIENCE, World, cdrs};
+
+in_both_modes!(
+    p2_a_store_that_is_away_means_503_and_nothing_is_called_back,
+    p8_a_lost_answer_of_the_store_is_asked_for_again,
+    p8_a_cut_off_answer_of_the_store_is_asked_for_again,
+    p8_an_answer_that_comes_too_late_is_asked_for_again,
+    p8_a_pusher_that_leaves_in_mid_push_still_gets_its_call_back,
+    p2_a_200_that_is_not_the_stores_is_not_passed_on,
+    p3_outcomes_are_kept_while_the_store_is_away,
+    p2_what_was_answered_200_survives_the_death_of_the_store,
+);
+
+/// Without Envoy's own retry of the route, so that every fault reaches the filter.
+async fn world(name: &str, mode: HeadersMode) -> Result<World> {
+    World::with(name, mode, &[], |options| {
+        options.change(|configuration| {
+            let routes = configuration.connection_manager()?;
+            let route = routes.pointer_mut("/route_config/virtual_hosts/0/routes/0/route");
+            let route = route.and_then(|route| route.as_object_mut()).context("envoy.yaml has no route for pushes")?;
+            route.remove("retry_policy");
+            route.insert("timeout".to_owned(), "1s".into());
+            configuration.plugin()?["store"]["timeout_ms"] = 1_000.into();
+            Ok(())
+        })
+    })
+    .await
+}
+
+async fn p2_a_store_that_is_away_means_503_and_nothing_is_called_back(mode: HeadersMode) -> Result<()> {
+    let mut world = world("p2-away", mode).await?;
+    world.faults.go_away().await;
+    let calls = cdrs(200, 3);
+    let answer = world.huawei.push_cdrs(&world.gateway.url(), &calls).await?.expect(503)?;
+    ensure!(answer.text().contains("\"resultcode\":\"503\""), "{}", answer.text());
+    ensure!(world.business.counts().await?.total == 0, "nothing is called back that is not recorded");
+
+    world.faults.come_back().await?;
+    // The root gets through with the push that was answered 503; Huawei's own re-push then finds duplicates.
+    world.callbacks(3).await?;
+    world.push(&calls).await?;
+    let settled = world.settled_calls(3).await?;
+    ensure!(settled.iter().all(|call| call.duplicates == 1), "{settled:?}");
+    world.ends_well().await
+}
+
+async fn p8_a_lost_answer_of_the_store_is_asked_for_again(mode: HeadersMode) -> Result<()> {
+    let world = world("p8-lost", mode).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::LoseAnswer, 2);
+    let calls = cdrs(210, 2);
+    world.huawei.push_cdrs(&world.gateway.url(), &calls).await?.expect(503)?;
+    world.callbacks(2).await?;
+    let settled = world.settled_calls(2).await?;
+    ensure!(settled.iter().all(|call| call.duplicates == 0), "asking again is no new push: {settled:?}");
+    ensure!(world.faults.count(paths::PUSHES) == 3);
+    world.push(&calls).await?;
+    world.settled_calls(2).await?;
+    ensure!(world.business.counts().await?.total == 2);
+    world.ends_well().await
+}
+
+async fn p8_a_cut_off_answer_of_the_store_is_asked_for_again(mode: HeadersMode) -> Result<()> {
+    let world = world("p8-cut", mode).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::CutAnswer, 1);
+    // Whether Huawei sees a 200 cut short or nothing, it did not get an answer it can use.
+    let _ = world.huawei.push_cdrs(&world.gateway.url(), &cdrs(220, 2)).await;
+    world.callbacks(2).await?;
+    world.settled_calls(2).await?;
+    ensure!(world.faults.count(paths::PUSHES) == 2);
+    world.ends_well().await
+}
+
+async fn p8_an_answer_that_comes_too_late_is_asked_for_again(mode: HeadersMode) -> Result<()> {
+    let world = world("p8-late", mode).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_secs(3)), 1);
+    world.huawei.push_cdrs(&world.gateway.url(), &cdrs(230, 1)).await?.expect(503)?;
+    world.callbacks(1).await?;
+    world.settled_calls(1).await?;
+    world.ends_well().await
+}
+
+async fn p8_a_pusher_that_leaves_in_mid_push_still_gets_its_call_back(mode: HeadersMode) -> Result<()> {
+    let world = world("p8-gone", mode).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_millis(900)), 4);
+    for index in 0..4 {
+        let body = push_body(&cdrs(240 + index, 1))?;
+        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+        let mut connection = Connection::open(world.gateway.address()).await?;
+        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        connection.send(&body).await?;
+        let asked = index as usize + 1;
+        wait::until("the push to reach the store", PATIENCE, async || {
+            let count = world.faults.count(paths::PUSHES);
+            ensure!(count >= asked, "{count} requests");
+            Ok(())
+        })
+        .await?;
+        if index % 2 == 0 { connection.reset() } else { connection.leave().await }
+    }
+    world.callbacks(4).await?;
+    world.settled_calls(4).await?;
+    // Half a push is none: nobody is called back for it.
+    let body = push_body(&cdrs(250, 1))?;
+    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+    let mut connection = Connection::open(world.gateway.address()).await?;
+    connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+    connection.send(&body[..body.len() / 2]).await?;
+    connection.reset();
+    world.push(&cdrs(251, 1)).await?;
+    world.settled_calls(5).await?;
+    world.ends_well().await
+}
+
+async fn p2_a_200_that_is_not_the_stores_is_not_passed_on(mode: HeadersMode) -> Result<()> {
+    let world = world("p2-stranger", mode).await?;
+    world.faults.strike_times(paths::PUSHES, Fault::Status(200), 1);
+    world.huawei.push_cdrs(&world.gateway.url(), &cdrs(260, 1)).await?.expect(503)?;
+    world.callbacks(1).await?;
+    world.settled_calls(1).await?;
+    world.ends_well().await
+}
+
+async fn p3_outcomes_are_kept_while_the_store_is_away(mode: HeadersMode) -> Result<()> {
+    let world = world("p3-backlog", mode).await?;
+    world.faults.strike(paths::OUTCOMES, Fault::ResetBefore);
+    world.push(&cdrs(270, 20)).await?;
+    world.callbacks(20).await?;
+    wait::until("the gateway to have tried", PATIENCE, async || {
+        let count = world.faults.count(paths::OUTCOMES);
+        ensure!(count >= 2, "{count} tries");
+        Ok(())
+    })
+    .await?;
+    ensure!(world.store.calls("state=pending").await?.len() == 20);
+    world.faults.heal();
+    // An outcome that was written although its answer was lost is not written twice.
+    world.faults.strike_times(paths::OUTCOMES, Fault::LoseAnswer, 1);
+    let settled = world.settled_calls(20).await?;
+    ensure!(settled.iter().all(|call| call.duration_ms.is_some()), "{settled:?}");
+    world.ends_well().await
+}
+
+async fn p2_what_was_answered_200_survives_the_death_of_the_store(mode: HeadersMode) -> Result<()> {
+    let mut world = world("p2-killed", mode).await?;
+    let calls = cdrs(280, 10);
+    for call in &calls {
+        world.push(std::slice::from_ref(call)).await?;
+    }
+    world.store.kill().await?;
+    world.store.restart().await?;
+    let settled = world.settled_calls(10).await?;
+    ensure!(settled.len() == 10);
+    world.callbacks(10).await?;
+    world.ends_well().await
+}
