@@ -103,7 +103,7 @@ impl Start {
 /// ends without a line.
 fn watchdog(pid: Pid) -> Result<(Child, ChildStdin)> {
     let mut command = Command::new("sh");
-    command.args(["-c", r#"read -r _ || kill -KILL -- "-$1" 2>/dev/null"#, "watchdog"]);
+    command.args(["-c", r#"read -r _ || kill -s KILL -- "-$1" 2>/dev/null"#, "watchdog"]);
     command.arg(pid.as_raw_nonzero().to_string()).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().context("cannot run sh")?;
@@ -307,6 +307,7 @@ mod tests {
 
     use super::Start;
     use crate::directory::Directory;
+    use crate::wait;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -340,5 +341,20 @@ mod tests {
         process.line("ready", SOON).await.unwrap();
         assert!(process.terminate(Duration::from_millis(200)).await.is_err());
         assert!(!process.is_running());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_running_when_the_owner_dies() {
+        let mut process = shell("process-orphan", "echo ready; sleep 60 & wait").run().unwrap();
+        process.line("ready", SOON).await.unwrap();
+        // What the end of the owner does: the watchdog's standard input ends without a line.
+        let (nobody, stdin) = super::watchdog(process.pid).unwrap();
+        drop(stdin);
+        let gone = wait::until("the process to be gone", SOON, async || {
+            anyhow::ensure!(!process.is_running(), "it still runs");
+            Ok(())
+        });
+        gone.await.unwrap();
+        drop(nobody);
     }
 }

@@ -38,8 +38,23 @@ impl Tests {
     /// The run as a whole failed: keeps what it said, and counts at least one failure.
     pub fn told_by(&mut self, done: &Done) {
         self.failed = self.failed.max(1);
-        self.trouble = Some(done.tail(120));
+        self.trouble = Some(match failures(&done.output) {
+            // It did not get as far as to run tests.
+            None => done.tail(60),
+            Some(failures) => format!("{failures}\n(all of it: {})", done.log.display()),
+        });
     }
+}
+
+/// What the test programs say under `failures:`.
+fn failures(output: &str) -> Option<String> {
+    let mut inside = false;
+    let lines = output.lines().filter(|line| {
+        inside = (inside || *line == "failures:") && !line.starts_with("test result: ");
+        inside
+    });
+    let lines: Vec<_> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// From `ok. 12 passed; 0 failed; 1 ignored; …`.
@@ -134,7 +149,7 @@ fn start(name: &str) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use super::Tests;
+    use super::{Tests, failures};
 
     #[test]
     fn the_results_of_several_test_programs_are_added_up() {
@@ -145,5 +160,13 @@ mod tests {
         let tests = Tests::read(output);
         assert_eq!((tests.passed, tests.failed, tests.ignored.as_slice()), (12, 2, &["b".to_owned()][..]));
         assert_eq!(Tests::read("error: could not compile"), Tests::default());
+    }
+
+    #[test]
+    fn of_a_failed_run_only_the_failures_are_shown() {
+        let output = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nno\n\nfailures:\n    b\n\n\
+            test result: FAILED. 1 passed; 1 failed; 0 ignored\ntest c ... ok\n";
+        assert_eq!(failures(output).unwrap(), "failures:\n\n---- b stdout ----\nno\n\nfailures:\n    b\n");
+        assert_eq!(failures("error: could not compile"), None);
     }
 }
