@@ -1,5 +1,7 @@
 //! What the store's answer to a push means.
 
+use std::collections::HashSet;
+
 use privatenumber_contract::{CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushId};
 
 /// What status and headers say.
@@ -27,10 +29,20 @@ pub fn head(status: Option<u16>, content_type: Option<&[u8]>, committed: Option<
 /// Reads the body of a committed answer to a push of `calls` calls; `None` where it is cut off or keeps no contract.
 pub fn body(body: &[u8], calls: usize) -> Option<PushAnswer<'_>> {
     let answer: PushAnswer<'_> = serde_json::from_slice(body).ok()?;
-    let is_complete = |call: &privatenumber_contract::CallResult<'_>| {
-        call.verdict != CallVerdict::Claimed || (call.record.is_some() && !call.call_id.is_empty())
-    };
-    (answer.calls.len() == calls && answer.calls.iter().all(is_complete)).then_some(answer)
+    (answer.calls.len() == calls && keeps_contract(&answer)).then_some(answer)
+}
+
+/// Whether every claimed call can be called back: it has a record and an id, which becomes a header of its callback and must
+/// not break out of it, and no other claim of the answer is for the same call (promise P1).
+fn keeps_contract(answer: &PushAnswer<'_>) -> bool {
+    let mut claimed = answer.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed);
+    let mut seen = HashSet::with_capacity(answer.calls.len());
+    claimed.all(|call| call.record.is_some() && is_call_id(&call.call_id) && seen.insert(call.call_id.as_ref()))
+}
+
+/// 32 lower-case hex digits, see [`privatenumber_contract::CallKey::id`].
+fn is_call_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -61,13 +73,42 @@ mod tests {
         }
     }
 
+    /// A claimed call of that id.
+    fn claimed(call_id: &str) -> String {
+        format!(r#"{{"verdict":"claimed","callId":"{call_id}","ak":"A","record":{{}}}}"#)
+    }
+
+    fn is_an_answer(calls: &[String], asked: usize) -> bool {
+        body(format!(r#"{{"calls":[{}]}}"#, calls.join(",")).as_bytes(), asked).is_some()
+    }
+
+    const CALL: &str = "00112233445566778899aabbccddeeff";
+    const OTHER: &str = "00112233445566778899aabbccddee00";
+
     #[test]
     fn an_answer_that_does_not_fit_its_push_is_no_answer() {
-        let one = br#"{"calls":[{"verdict":"claimed","callId":"c","ak":"A","record":{}}]}"#;
-        assert!(body(one, 1).is_some());
-        assert!(body(one, 2).is_none(), "a call is missing");
-        assert!(body(one.split_last().unwrap().1, 1).is_none(), "cut off");
-        assert!(body(br#"{"calls":[{"verdict":"claimed","callId":"c"}]}"#, 1).is_none(), "claimed without a record");
-        assert!(body(br#"{"calls":[{"verdict":"duplicate","callId":"c"}]}"#, 1).is_some());
+        let one = format!(r#"{{"calls":[{}]}}"#, claimed(CALL));
+        assert!(body(one.as_bytes(), 1).is_some());
+        assert!(body(one.as_bytes(), 2).is_none(), "a call is missing");
+        assert!(body(one.as_bytes().split_last().unwrap().1, 1).is_none(), "cut off");
+        let without_record = format!(r#"{{"verdict":"claimed","callId":"{CALL}"}}"#);
+        assert!(!is_an_answer(&[without_record], 1));
+        assert!(is_an_answer(&[format!(r#"{{"verdict":"duplicate","callId":"{CALL}"}}"#)], 1));
+    }
+
+    #[test]
+    fn p1_an_answer_that_claims_one_call_twice_is_no_answer() {
+        assert!(is_an_answer(&[claimed(CALL), claimed(OTHER)], 2));
+        assert!(!is_an_answer(&[claimed(CALL), claimed(OTHER), claimed(CALL)], 3));
+    }
+
+    #[test]
+    fn a_call_id_that_is_none_never_becomes_a_header() {
+        let (long, upper) = (format!("{CALL}0"), CALL.to_uppercase());
+        for call_id in
+            ["", "c", &long, &upper, r"00112233445566778899aabbccdd\r\nx:", r"00112233445566778899aabbccddee\u0000"]
+        {
+            assert!(!is_an_answer(&[claimed(call_id)], 1), "{call_id}");
+        }
     }
 }

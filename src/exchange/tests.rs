@@ -346,7 +346,7 @@ fn p3_a_call_of_nobody_is_skipped_with_its_reason() {
     let mut asked = gateway.push(PUSH.as_bytes(), at(20)).unwrap();
     let id = asked.push_id.to_string();
     asked.exchange.response_headers(&mut gateway.dispatcher, Some(200), None, Some(id.as_bytes()), false, at(20));
-    let body = br#"{"calls":[{"verdict":"claimed","callId":"c","record":{}}]}"#;
+    let body = br#"{"calls":[{"verdict":"claimed","callId":"00112233445566778899aabbccddeeff","record":{}}]}"#;
     asked.exchange.response_end(&mut gateway.dispatcher, body, at(20));
     assert_eq!(gateway.report(at(30)), [Outcome::Skipped { reason: Skipped::NoBinding }]);
 }
