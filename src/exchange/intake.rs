@@ -9,6 +9,10 @@ use crate::cdr::InvalidPush;
 use crate::config::Config;
 use crate::now::Now;
 
+/// What the route to the store demands, and what nobody outside can set (`envoy.yaml` removes it): were the route's path and
+/// `push_path` ever to differ, pushes that nobody has checked would otherwise reach the store.
+pub const AUTHENTICATED_HEADER: &str = "privatenumber-authenticated";
+
 /// Whether `path`, as it came, is the configured push path. A query is ignored.
 pub fn is_push_path(config: &Config, path: &[u8]) -> bool {
     path.split(|byte| *byte == b'?').next() == Some(config.push_path.as_bytes())
@@ -53,7 +57,8 @@ pub(super) fn examine(
 pub(super) fn forward_edits(config: &Config, headers: &[(String, Vec<u8>)]) -> HeaderEdits {
     let mut remove: Vec<_> = headers.iter().map(|(name, _)| name).filter(|name| is_dropped(name)).cloned().collect();
     remove.dedup();
-    let mut set = vec![("content-type", Cow::Borrowed("application/json"))];
+    let mut set =
+        vec![("content-type", Cow::Borrowed("application/json")), (AUTHENTICATED_HEADER, Cow::Borrowed("true"))];
     if let Some(authorization) = &config.store.authorization {
         set.push(("authorization", Cow::Owned(authorization.expose().to_string())));
     }

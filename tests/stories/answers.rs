@@ -21,6 +21,7 @@ in_both_modes!(
     a_push_is_taken_over_http2_with_trailers,
     p4_too_many_pending_calls_are_answered_503,
     a_body_over_the_limit_is_answered_413_however_it_comes,
+    a_route_that_is_not_the_push_path_lets_nobody_in,
 );
 
 const JSON: &str = "application/json;charset=UTF-8";
@@ -75,7 +76,10 @@ async fn each_refusal_has_its_answer_and_never_reaches_the_store(mode: HeadersMo
     for (name, value, status) in &headers {
         let (found, json) = push_with(&world, &[(name, value)], &body).await?;
         ensure!(found == *status, "{name}: {found} instead of {status}");
-        ensure!(json["resultcode"] == status.to_string() && json["reason"].is_string(), "{json}");
+        ensure!(
+            json["resultcode"].as_str() == Some(status.to_string().as_str()) && json["reason"].is_string(),
+            "{json}"
+        );
     }
 
     let many = push_body(&cdrs(11, 51))?;
@@ -231,4 +235,24 @@ async fn a_body_over_the_limit_is_answered_413_however_it_comes(mode: HeadersMod
     ensure!(status == 200, "{status} {json}");
     world.settled_calls(1).await?;
     world.ends_well().await
+}
+
+/// An operator has changed `push_path` and forgotten the route, or the other way round.
+async fn a_route_that_is_not_the_push_path_lets_nobody_in(mode: HeadersMode) -> Result<()> {
+    let world = World::with("forgotten-route", mode, &[], |options| {
+        options.change(|configuration| {
+            configuration.plugin()?["push_path"] = json!("/huawei/other");
+            Ok(())
+        })
+    })
+    .await?;
+    let body = push_body(&cdrs(18, 1))?;
+    let mut headers = world.huawei.headers()?;
+    headers.push(("privatenumber-authenticated".to_owned(), "true".to_owned()));
+    for path in ["/huawei/fee", "/v1/pushes", "/v1/calls"] {
+        let url = format!("http://{}{path}", world.gateway.address());
+        http::send(Method::POST, &url, &headers, body.clone()).await?.expect(404)?;
+    }
+    ensure!(world.faults.seen().is_empty(), "something got to the store: {:?}", world.faults.seen());
+    world.no_vm_trapped().await
 }
