@@ -34,9 +34,12 @@ pub(super) fn examine(
     if !first(headers, "content-type").is_some_and(is_json) {
         return Err(Answer::UnsupportedMediaType);
     }
+    // Wider than a length can be here: what does not fit is too large as well.
     let declared =
-        first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > config.limits.max_body_bytes) {
+        first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    if declared
+        .is_some_and(|length| usize::try_from(length).map_or(true, |length| length > config.limits.max_body_bytes))
+    {
         return Err(Answer::TooLarge(config.limits.max_body_bytes));
     }
     let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));

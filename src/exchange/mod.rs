@@ -143,7 +143,14 @@ impl Exchange {
         push_id: PushId,
         now: Now,
     ) -> AtEnd<'_> {
-        let State::Reading(signed) = std::mem::take(&mut self.state) else { return AtEnd::LeaveAlone };
+        let signed = match std::mem::take(&mut self.state) {
+            State::Reading(signed) => signed,
+            // Told of the end twice: what was asked of the store stays asked.
+            other => {
+                self.state = other;
+                return AtEnd::LeaveAlone;
+            }
+        };
         if body.len() > config.limits.max_body_bytes {
             let answer = Answer::TooLarge(config.limits.max_body_bytes);
             return AtEnd::Answer(self.refuse(dispatcher, None, answer));
@@ -170,8 +177,14 @@ impl Exchange {
         is_end: bool,
         now: Now,
     ) -> AtResponse {
-        let State::Asking(request) = std::mem::replace(&mut self.state, State::Over) else {
-            return AtResponse::LeaveAlone;
+        let request = match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(request) => request,
+            // Another answer takes the place of the store's, whose claims are lost with it.
+            State::Committed(request) => {
+                dispatcher.ask_again(request, None, now);
+                return AtResponse::LeaveAlone;
+            }
+            _ => return AtResponse::LeaveAlone,
         };
         let push_id = request.push_id();
         let answer = match store_answer::head(status, content_type, committed, push_id) {
@@ -215,7 +228,10 @@ impl Exchange {
                 Some(Answer::Recorded.body())
             }
             State::Replacing(body) => Some(body),
-            _ => None,
+            other => {
+                self.state = other;
+                None
+            }
         }
     }
 
@@ -298,5 +314,7 @@ fn response_edits(answer: &Answer, body_length: usize) -> HeaderEdits {
     HeaderEdits { remove, set }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
