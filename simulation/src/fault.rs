@@ -1,0 +1,138 @@
+//! What goes wrong: which faults a seed draws, and how often they strike.
+
+use crate::random::Random;
+
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Something that goes wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault { $($(#[$doc])* $name,)* }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What is written about it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The store is away for a while; requests that wait are lost.
+    StoreDown = "store down",
+    /// The store takes long to commit.
+    StoreSlow = "store slow",
+    /// A request never reaches the store.
+    StoreRequestLost = "request to the store lost",
+    /// The store answers 503 and commits nothing.
+    StoreFailsBeforeCommit = "store fails before the commit",
+    /// The store commits and answers 500.
+    StoreFailsAfterCommit = "store fails after the commit",
+    /// The store commits and the connection is reset.
+    StoreAnswerLost = "store's answer lost",
+    /// The store commits and its answer comes after the time-out.
+    StoreAnswerLate = "store's answer late",
+    /// The store's answer is delivered twice.
+    StoreAnswerDuplicated = "store's answer duplicated",
+    /// The body of the store's answer ends early.
+    StoreAnswerCut = "store's answer cut short",
+    /// The store's answer has headers alone.
+    StoreAnswerBodyless = "store's answer without its body",
+    /// The connection breaks between head and body of the store's answer.
+    StoreAnswerBroken = "store's answer broken off",
+    /// No connection to the business can be made.
+    BusinessUnreachable = "business unreachable",
+    /// The business answers with an error.
+    BusinessFails = "business answers an error",
+    /// The business answers after the time-out.
+    BusinessLate = "business's answer late",
+    /// The business takes the request and never answers.
+    BusinessSilent = "business's answer lost",
+    /// The business takes the request and resets the connection.
+    BusinessResets = "business resets the connection",
+    /// The connection to the business is reset before the request arrives.
+    BusinessRequestLost = "callback lost on its way",
+    /// The business's answer is cut short.
+    BusinessTruncates = "business's answer cut short",
+    /// The business's answer is delivered twice.
+    BusinessAnswerDuplicated = "business's answer duplicated",
+    /// Envoy refuses to send a request.
+    DispatchRefused = "dispatch refused by Envoy",
+    /// Huawei hangs up in mid-push.
+    PusherGone = "Huawei hangs up in mid-push",
+    /// Huawei sends the body of a push slowly.
+    PusherSlow = "Huawei sends slowly",
+    /// Two gateways get the same CDR at the same moment.
+    PushDoubled = "same CDR pushed twice at once",
+    /// A push holds the same CDR twice.
+    CdrDoubled = "same CDR twice in one push",
+    /// Huawei pushes again what was answered 200.
+    PushRepeated = "push repeated after its 200",
+    /// A gateway dies.
+    GatewayKilled = "gateway killed",
+    /// An operator reloads the configuration.
+    Reloaded = "configuration reloaded",
+    /// The wall clock of a machine jumps.
+    ClockJumped = "clock jumped",
+}
+
+/// How often which fault may strike in one run, and how often it did.
+#[derive(Debug)]
+pub struct Faults {
+    /// Per mille, by the fault's number.
+    rates: Vec<u64>,
+    counts: Vec<u64>,
+    over: bool,
+}
+
+/// Of those that may strike after every step, the most in one run: they must leave room for something to happen.
+const MOST_EACH: u64 = 5;
+
+impl Faults {
+    /// Draws which faults strike in this run. A run in which everything fails shows less than one in which a few things do,
+    /// so each is drawn by itself, and one run in twelve has none.
+    pub fn draw(random: &mut Random) -> Self {
+        let calm = random.chance(80);
+        let rates = Fault::ALL.iter().map(|fault| {
+            let rate = match fault {
+                Fault::GatewayKilled | Fault::Reloaded => random.pick([0, 0, 2, 10, 30]),
+                Fault::ClockJumped | Fault::StoreDown => random.pick([0, 0, 2, 5]),
+                _ => random.pick([0, 0, 20, 100, 300]),
+            };
+            if calm { 0 } else { rate }
+        });
+        Self { rates: rates.collect(), counts: vec![0; Fault::ALL.len()], over: false }
+    }
+
+    /// Whether the fault strikes now.
+    pub fn strikes(&mut self, fault: Fault, random: &mut Random) -> bool {
+        let index = fault as usize;
+        let rate = self.rates.get(index).copied().unwrap_or(0);
+        let Some(count) = self.counts.get_mut(index) else { return false };
+        let every_step =
+            matches!(fault, Fault::GatewayKilled | Fault::Reloaded | Fault::ClockJumped | Fault::StoreDown);
+        if self.over || rate == 0 || (every_step && *count >= MOST_EACH) || !random.chance(rate) {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn end(&mut self) {
+        self.over = true;
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub fn are_over(&self) -> bool {
+        self.over
+    }
+
+    /// How often each struck, in the order of [`Fault::ALL`].
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+}

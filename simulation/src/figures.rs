@@ -1,0 +1,128 @@
+//! What is counted over all runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::fault::Fault;
+
+/// Why a call was still unknown at the end: the gateway that held its claim died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnknownCause {
+    /// Before the store committed the request that was under way.
+    BeforeTheCommit,
+    /// After the commit, before the callback left.
+    BeforeTheCallback,
+    /// After the callback left, before the store had its outcome.
+    AfterTheCallback,
+}
+
+impl UnknownCause {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::BeforeTheCommit => "gateway died before the store committed its request",
+            Self::BeforeTheCallback => "gateway died between commit and callback",
+            Self::AfterTheCallback => "gateway died between callback and the store's receipt for its outcome",
+        }
+    }
+}
+
+/// Sums over runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Runs.
+    pub seeds: u64,
+    /// Steps.
+    pub steps: u64,
+    /// Virtual time, milliseconds.
+    pub virtual_ms: u64,
+    /// Calls and bad CDRs that Huawei had to push.
+    pub cdrs: u64,
+    /// Pushes by what Huawei saw: a status, or 0 where the connection ended before one.
+    pub pushes: BTreeMap<u16, u64>,
+    /// Commits of the store.
+    pub commits: u64,
+    /// Callback requests that reached a business.
+    pub callbacks: u64,
+    /// Callback requests that left a gateway.
+    pub departures: u64,
+    /// Claim requests that a root asked again.
+    pub asked_again: u64,
+    /// Times Envoy's route tried a push again.
+    pub route_retries: u64,
+    /// Parked CDRs.
+    pub parked: u64,
+    /// CDRs that Huawei gave up while faults struck, and the store never got.
+    pub given_up: u64,
+    /// Calls by their state at the end.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// Unknown calls by cause.
+    pub unknown: BTreeMap<UnknownCause, u64>,
+    /// Faults by the order of [`Fault::ALL`].
+    pub faults: Vec<u64>,
+}
+
+impl Figures {
+    /// Adds the figures of other runs.
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.virtual_ms += other.virtual_ms;
+        self.cdrs += other.cdrs;
+        self.commits += other.commits;
+        self.callbacks += other.callbacks;
+        self.departures += other.departures;
+        self.asked_again += other.asked_again;
+        self.route_retries += other.route_retries;
+        self.parked += other.parked;
+        self.given_up += other.given_up;
+        add_all(&mut self.pushes, &other.pushes);
+        add_all(&mut self.calls, &other.calls);
+        add_all(&mut self.unknown, &other.unknown);
+        self.faults.resize(Fault::ALL.len(), 0);
+        for (sum, count) in self.faults.iter_mut().zip(&other.faults) {
+            *sum += count;
+        }
+    }
+}
+
+fn add_all<K: Copy + Ord>(sums: &mut BTreeMap<K, u64>, others: &BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *sums.entry(*key).or_default() += count;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, count: u64| writeln!(formatter, "{name:<72} {count:>14}");
+        line("seeds", self.seeds)?;
+        line("steps, all promises checked after each", self.steps)?;
+        line("virtual time, hours", self.virtual_ms / 3_600_000)?;
+        line("CDRs", self.cdrs)?;
+        line("pushes", self.pushes.values().sum())?;
+        for (status, count) in &self.pushes {
+            match status {
+                0 => line("  without an answer", *count)?,
+                status => line(&format!("  answered {status}"), *count)?,
+            }
+        }
+        line("  tried again by Envoy's route", self.route_retries)?;
+        line("claim requests asked again by the root", self.asked_again)?;
+        line("commits of the store", self.commits)?;
+        line("callbacks that left", self.departures)?;
+        line("callbacks that reached a business", self.callbacks)?;
+        line("calls recorded", self.calls.values().sum())?;
+        for (state, count) in &self.calls {
+            line(&format!("  {state}"), *count)?;
+        }
+        for (cause, count) in &self.unknown {
+            line(&format!("    {}", cause.name()), *count)?;
+        }
+        line("CDRs parked", self.parked)?;
+        line("CDRs given up by Huawei, every attempt having met a fault", self.given_up)?;
+        line("faults", self.faults.iter().sum())?;
+        for (fault, count) in Fault::ALL.iter().zip(&self.faults) {
+            line(&format!("  {}", fault.name()), *count)?;
+        }
+        Ok(())
+    }
+}

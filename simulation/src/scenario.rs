@@ -1,0 +1,281 @@
+//! What a seed is about: how many gateways, which businesses, which calls, which configurations.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result, anyhow};
+use private_number_gateway::config::Config;
+use privatenumber_contract::{CallKey, Private};
+use privatenumber_sim::huawei::{Scheme, Signer, Stamp};
+use serde_json::{Value, json};
+
+use crate::random::Random;
+
+/// Wall-clock time at the beginning of every run, epoch milliseconds.
+pub const EPOCH_MS: i64 = 1_767_580_000_000;
+
+/// From this concurrency on a business never makes its own callbacks wait.
+pub const UNBOUNDED: usize = 1_000;
+
+/// How a business behaves, beside the faults that are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temper {
+    /// As businesses should.
+    Good,
+    /// Every answer takes half its time-out.
+    Slow,
+    /// Nobody listens, or takes requests and never answers.
+    Dead,
+}
+
+/// One business.
+#[derive(Clone, Debug)]
+pub struct Business {
+    /// Its name in records, and its cluster's.
+    pub ak: String,
+    /// How it behaves until the faults are over.
+    pub temper: Temper,
+    /// How long a callback may take, milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// One CDR that Huawei will push.
+#[derive(Clone, Debug)]
+pub struct Cdr {
+    /// Which application's.
+    pub application: usize,
+    /// JSON.
+    pub text: String,
+    /// When the call ended, milliseconds of virtual time.
+    pub at: u64,
+    /// The call, if the CDR can be used.
+    pub call: Option<Call>,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its id in the store and at the business.
+    pub id: String,
+    /// Its `sessionId`.
+    pub session_id: String,
+    /// Whom it belongs to, by its binding or its application.
+    pub ak: Option<String>,
+}
+
+/// One Huawei application.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// Its `APP_Key`.
+    pub app_key: String,
+    /// The business of calls without a binding.
+    pub ak: Option<String>,
+    /// The headers of its pushes.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// One configuration an operator may load.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// As the filter reads it.
+    pub config: Rc<Config>,
+    /// The businesses it knows and how many callbacks of each may be under way.
+    pub concurrency: Vec<(String, usize)>,
+}
+
+/// Envoy's route to the store, as the shipped configuration has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// How often a push is tried at most.
+    pub tries: u32,
+    /// How long one try may take, milliseconds.
+    pub try_ms: u64,
+    /// How long all tries together may take, milliseconds.
+    pub total_ms: u64,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// For each gateway the number of its workers.
+    pub gateways: Vec<usize>,
+    /// Whom to call back.
+    pub businesses: Vec<Business>,
+    /// Who pushes.
+    pub applications: Vec<Application>,
+    /// What is pushed.
+    pub cdrs: Vec<Cdr>,
+    /// Binding rows that are registered at the beginning: `subscriptionId` and row.
+    pub bindings: Vec<(String, Value)>,
+    /// The configurations; the first is the one all begin with.
+    pub variants: Vec<Variant>,
+    /// The route to the store.
+    pub route: Route,
+    /// How many CDRs Huawei puts into one push at most.
+    pub batch: usize,
+    /// From here on nothing goes wrong any more, milliseconds of virtual time.
+    pub faults_end: u64,
+}
+
+impl Scenario {
+    /// Draws the scenario of `seed`. Whatever the store is to tell apart carries the seed, so that runs may share a store.
+    ///
+    /// # Errors
+    /// A drawn configuration is not accepted.
+    pub fn draw(seed: u64, random: &mut Random) -> Result<Self> {
+        let gateways = (0..random.between(1, 3)).map(|_| random.pick([1, 1, 2])).collect();
+        let businesses: Vec<_> = (0..random.between(1, 3)).map(|number| business(number, random)).collect();
+        let applications = (0..random.pick([1, 1, 2]))
+            .map(|number| application(number, &businesses, random))
+            .collect::<Result<Vec<_>>>()?;
+        let bindings = bindings(seed, &businesses, random);
+        let span = random.pick([0, 2_000, 60_000, 600_000]);
+        let count = if random.chance(30) { random.between(50, 90) } else { random.between(3, 16) };
+        let cdrs = (0..count).map(|number| cdr(seed, number, span, &applications, &bindings, random)).collect();
+        let variants = (0..3).map(|_| variant(&applications, &businesses, random)).collect::<Result<Vec<_>>>()?;
+        let route = Route { tries: random.pick([1, 3]), try_ms: 2_000, total_ms: 5_000 };
+        let batch = if count >= 50 { 50 } else { usize::try_from(random.between(1, 8)).unwrap_or(1) };
+        let faults_end = span + random.pick([5_000, 90_000, 900_000, 10_800_000, 21_600_000]);
+        let bindings = bindings.into_iter().map(|(id, _, row)| (id, row)).collect();
+        Ok(Self { gateways, businesses, applications, cdrs, bindings, variants, route, batch, faults_end })
+    }
+
+    /// The call of that id, if there is one.
+    pub fn call(&self, call_id: &str) -> Option<&Call> {
+        self.cdrs.iter().filter_map(|cdr| cdr.call.as_ref()).find(|call| call.id == call_id)
+    }
+
+    /// The business of that cluster.
+    pub fn business(&self, ak: &str) -> Option<&Business> {
+        self.businesses.iter().find(|business| business.ak == ak)
+    }
+}
+
+fn business(number: u64, random: &mut Random) -> Business {
+    let temper = match random.between(0, 5) {
+        0 => Temper::Slow,
+        1 => Temper::Dead,
+        _ => Temper::Good,
+    };
+    Business { ak: format!("business-{number}"), temper, timeout_ms: random.pick([200, 1_000, 5_000]) }
+}
+
+fn application(number: u64, businesses: &[Business], random: &mut Random) -> Result<Application> {
+    let app_key = format!("app{number}");
+    let stamp = Stamp::fresh()?.with_nonce("66C92B11FF8A425FB8D4CCFE0ED9ED1F")?.with_created("2026-01-05T02:30:24Z")?;
+    let signer = Signer::new(Scheme::Aksk, &app_key, &Private::from(secret(&app_key).as_str()))?;
+    let mut headers = vec![(":method".to_owned(), b"POST".to_vec()), (":path".to_owned(), b"/huawei/fee".to_vec())];
+    headers.extend(signer.headers(&stamp).map(|(name, value)| (name.to_owned(), value.into_bytes())));
+    // A business that no binding and no configuration knows now and then.
+    let ak = match random.between(0, 9) {
+        0 => None,
+        1 => Some("business-of-nobody".to_owned()),
+        _ => businesses.get(random.index(businesses.len())).map(|business| business.ak.clone()),
+    };
+    Ok(Application { app_key, ak, headers })
+}
+
+fn secret(app_key: &str) -> String {
+    format!("fictitious-secret-of-{app_key}")
+}
+
+fn bindings(seed: u64, businesses: &[Business], random: &mut Random) -> Vec<(String, String, Value)> {
+    (0..random.between(0, 3))
+        .filter_map(|number| {
+            let ak = businesses.get(random.index(businesses.len()))?.ak.clone();
+            let id = format!("binding-{seed:x}-{number}");
+            let row = json!({"id": number, "ak": ak, "privateNum": "+8617010000001", "status": 1});
+            Some((id, ak, row))
+        })
+        .collect()
+}
+
+fn cdr(
+    seed: u64,
+    number: u64,
+    span: u64,
+    applications: &[Application],
+    bindings: &[(String, String, Value)],
+    random: &mut Random,
+) -> Cdr {
+    let index = random.index(applications.len());
+    let (app_key, mut ak) =
+        applications.get(index).map(|known| (known.app_key.clone(), known.ak.clone())).unwrap_or_default();
+    // Calls of one chain share the session id and differ in their icid.
+    let session_id = format!("session-{seed:x}-{}", number / 2);
+    let icid = format!("icid-{number}");
+    let mut cdr = json!({
+        "direction": random.between(0, 1), "spId": "sp", "appKey": app_key, "sessionId": session_id, "icid": icid,
+        "bindNum": "+8617010000001", "callerNum": "+8617010000011", "fwdDstNum": "+8617010000022",
+        "callInTime": "2026-01-05 02:30:03", "callEndTime": "2026-01-05 02:30:22",
+    });
+    if random.chance(500)
+        && let Some((id, bound, _)) = bindings.get(random.index(bindings.len() + 1))
+    {
+        set(&mut cdr, "subscriptionId", json!(id));
+        ak = Some(bound.clone());
+    }
+    let is_bad = random.chance(150);
+    if is_bad {
+        match random.between(0, 3) {
+            0 => set(&mut cdr, "direction", json!(7)),
+            1 => set(&mut cdr, "bindNum", json!("")),
+            2 => set(&mut cdr, "appKey", json!("app-of-somebody-else")),
+            _ => set(&mut cdr, "callInTime", json!(1_767_580_203)),
+        }
+    }
+    let key = CallKey { app_key: &app_key, session_id: Private::new(session_id.as_str()), icid: &icid };
+    let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak });
+    // Calls end in bunches, so that pushes hold several.
+    let at = span * random.between(0, 3) / 3;
+    Cdr { application: index, text: cdr.to_string(), at, call }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+fn variant(applications: &[Application], businesses: &[Business], random: &mut Random) -> Result<Variant> {
+    let mut known = Vec::new();
+    let mut concurrency = Vec::new();
+    for business in businesses {
+        // An operator may not know a business, or no longer.
+        if random.chance(80) {
+            continue;
+        }
+        let most = random.pick([1, 2, UNBOUNDED, UNBOUNDED]);
+        concurrency.push((business.ak.clone(), most));
+        known.push(json!({
+            "ak": business.ak, "cluster": business.ak, "authority": "business.example.com", "path": "/callback",
+            "timeout_ms": business.timeout_ms, "concurrency": most, "pending_calls": random.pick([50, 4_000]),
+        }));
+    }
+    let applications: Vec<_> = applications
+        .iter()
+        .map(|application| {
+            json!({
+                "app_key": application.app_key, "ak": application.ak, "secrets": [{"value": secret(&application.app_key)}],
+            })
+        })
+        .collect();
+    let config = json!({
+        "applications": applications,
+        "businesses": known,
+        "store": {
+            "timeout_ms": random.pick([1_000, 5_000]),
+            "claim_deadline_seconds": random.pick([60, 900]),
+            "outcome_batch_size": random.pick([1, 3, 100]),
+            "outcome_batch_delay_ms": random.pick([1, 5, 2_000]),
+            "retry_initial_ms": random.pick([10, 100]),
+            "retry_max_ms": random.pick([10_000, 60_000, 600_000]),
+        },
+        "limits": {"pending_calls": random.pick([50, 10_000])},
+    });
+    let text = serde_json::to_vec(&config)?;
+    let config = Config::from_json(&text, &|_| None).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("{}", errors.join("; "))
+    });
+    Ok(Variant { config: Rc::new(config.context("a drawn configuration is refused")?), concurrency })
+}

@@ -1,0 +1,144 @@
+//! Huawei: pushes CDRs in batches, and again on its schedule, in other batches.
+
+use std::collections::BTreeSet;
+
+use privatenumber_sim::huawei::RetrySchedule;
+
+use super::event::{Event, StreamId};
+use super::stream::Stream;
+use super::{World, note};
+use crate::fault::Fault;
+use crate::promise::Step;
+use crate::scenario::Scenario;
+
+/// What is due within this is pushed together, milliseconds: repetitions of different pushes meet.
+const TOGETHER_MS: u64 = 5_000;
+
+/// Where one CDR stands with Huawei.
+#[derive(Clone, Debug)]
+pub struct CdrState {
+    /// When it was, or will be, pushed first.
+    pub first: u64,
+    /// How often it was pushed on schedule.
+    pub attempts: usize,
+    /// When it is pushed next; `None` while a push is under way, once it is answered, and once it is given up.
+    pub due: Option<u64>,
+    /// Whether a push of it was answered 200, completely.
+    pub is_answered: bool,
+    /// When the last attempt began.
+    pub last_attempt: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Huawei {
+    pub cdrs: Vec<CdrState>,
+    pub streams: StreamId,
+}
+
+impl Huawei {
+    pub fn new(scenario: &Scenario) -> Self {
+        let state = |at| CdrState { first: at, attempts: 0, due: Some(at), is_answered: false, last_attempt: 0 };
+        Self { cdrs: scenario.cdrs.iter().map(|cdr| state(cdr.at)).collect(), streams: 0 }
+    }
+}
+
+impl World<'_> {
+    pub(super) fn pushes_due(&mut self) -> Step {
+        for application in 0..self.scenario.applications.len() {
+            let mut due: Vec<usize> = Vec::new();
+            for (index, (state, cdr)) in self.huawei.cdrs.iter().zip(&self.scenario.cdrs).enumerate() {
+                if cdr.application == application && state.due.is_some_and(|due| due <= self.now) {
+                    due.push(index);
+                }
+            }
+            self.random.shuffle(&mut due);
+            let mut rest = due.as_slice();
+            while !rest.is_empty() {
+                let size = self.random.between(1, self.scenario.batch as u64);
+                let (batch, others) = rest.split_at(usize::try_from(size).unwrap_or(1).min(rest.len()));
+                rest = others;
+                let mut batch = batch.to_vec();
+                if self.strikes(Fault::CdrDoubled) {
+                    batch.extend(batch.first().copied());
+                }
+                self.push(&batch, application, true)?;
+                if self.strikes(Fault::PushDoubled) {
+                    self.push(&batch, application, false)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes a batch to any gateway. `counts`: whether it is the push by whose answer Huawei decides what to repeat.
+    pub(super) fn push(&mut self, batch: &[usize], application: usize, counts: bool) -> Step {
+        if counts {
+            for index in batch.iter().collect::<BTreeSet<_>>() {
+                if let Some(state) = self.huawei.cdrs.get_mut(*index) {
+                    state.attempts += 1;
+                    state.due = None;
+                    state.last_attempt = self.now;
+                }
+            }
+        }
+        let gateway = self.random.index(self.gateways.len());
+        let Some(root) = self.current_root(gateway) else {
+            note!(self, "huawei: gateway {gateway} is not there for {batch:?}");
+            self.push_ended(batch, counts, None, false);
+            return Ok(());
+        };
+        self.huawei.streams += 1;
+        let id = self.huawei.streams;
+        note!(self, "huawei: push {id} of {batch:?} to gateway {gateway} root {root}, counts: {counts}");
+        let texts: Vec<_> =
+            batch.iter().filter_map(|index| self.scenario.cdrs.get(*index)).map(|cdr| cdr.text.as_str()).collect();
+        let body = format!(r#"{{"eventType":"fee","feeLst":[{}]}}"#, texts.join(",")).into_bytes();
+        self.streams.insert(id, Stream::new(root, gateway, application, batch.to_vec(), counts, body, self.now));
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.streams += 1;
+        }
+        let travel = self.travel();
+        self.after(travel, Event::PushHeaders(id));
+        if self.strikes(Fault::PusherGone) {
+            let patience = self.random.pick([0, 1, 2, 4, 8, 20, 1_000, 3_000]);
+            self.after(travel + patience, Event::PusherGone(id));
+        }
+        Ok(())
+    }
+
+    /// A push is over for Huawei, with the status it saw and whether the answer was complete.
+    pub(super) fn push_ended(&mut self, batch: &[usize], counts: bool, status: Option<u16>, is_complete: bool) {
+        *self.figures.pushes.entry(status.unwrap_or(0)).or_default() += 1;
+        let is_good = status == Some(200) && is_complete;
+        let mut repeated = Vec::new();
+        for index in batch.iter().collect::<BTreeSet<_>>() {
+            let Some(state) = self.huawei.cdrs.get_mut(*index) else { continue };
+            state.is_answered |= is_good;
+            if !counts {
+                continue;
+            }
+            if is_good {
+                if self.faults.strikes(Fault::PushRepeated, &mut self.random) {
+                    repeated.push(*index);
+                }
+                continue;
+            }
+            let pause = state.attempts.checked_sub(1).and_then(|index| RetrySchedule::REAL.offsets().nth(index));
+            let Some(pause) = pause else { continue };
+            let due = state.first.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+            let due = due.max(self.now + 1_000).div_ceil(TOGETHER_MS) * TOGETHER_MS;
+            state.due = Some(due);
+            self.queue.put(due, Event::PushesDue);
+        }
+        for index in repeated {
+            if let Some(state) = self.huawei.cdrs.get_mut(index) {
+                let due = self.now + self.random.pick([1, 10, 60_000, 240_000]);
+                state.due = Some(due);
+                // It was answered: the repetition does not use up an attempt.
+                state.attempts = state.attempts.saturating_sub(1);
+                self.queue.put(due, Event::PushesDue);
+            }
+        }
+    }
+}

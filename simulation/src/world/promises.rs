@@ -1,0 +1,181 @@
+//! The promises: what must hold after every step, and what must hold once everything is at rest.
+
+use privatenumber_contract::{CallState, CallView, Outcome, Skipped};
+
+use super::World;
+use super::event::StreamId;
+use super::truth::End;
+use crate::figures::UnknownCause;
+use crate::promise::{Promise, Step, Stop, check};
+
+/// What began this long after the last fault met none, milliseconds.
+const AFTERMATH_MS: u64 = 60_000;
+
+impl World<'_> {
+    /// After every step: what a root says is under way is what is under way.
+    pub(super) fn check_step(&self) -> Step {
+        for (id, root) in &self.roots {
+            let gauges = root.dispatcher.gauges();
+            let under_way = root.callbacks.len() + root.held.len();
+            check(Promise::P8Finished, gauges.callbacks_in_flight == under_way, || {
+                format!("root {id} counts {} callbacks under way, there are {under_way}", gauges.callbacks_in_flight)
+            })?;
+            check(Promise::P8Finished, root.dispatcher.is_idle() == (gauges.pending_calls == 0), || {
+                format!("root {id} is idle with {} calls pending", gauges.pending_calls)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// P2 and P4: what an answer to Huawei means, at the moment Huawei sees its status.
+    pub(super) fn check_answer(&mut self, id: StreamId, status: Option<u16>, batch: &[usize]) -> Step {
+        let is_refused = status.is_some_and(|status| (400..500).contains(&status));
+        check(Promise::P4Apart, !is_refused, || format!("push {id} was refused as a whole: {status:?}"))?;
+        if status == Some(200) { self.check_kept(batch) } else { Ok(()) }
+    }
+
+    /// P2: every CDR of the batch is in the store.
+    pub(super) fn check_kept(&mut self, batch: &[usize]) -> Step {
+        for index in batch {
+            let is_kept = self.is_kept(*index)?;
+            check(Promise::P2Kept, is_kept, || format!("CDR {index} was answered 200 and is not in the store"))?;
+        }
+        Ok(())
+    }
+
+    fn is_kept(&mut self, index: usize) -> Result<bool, Stop> {
+        if self.truth.kept.contains(&index) {
+            return Ok(true);
+        }
+        let Some(cdr) = self.scenario.cdrs.get(index) else { return Ok(false) };
+        let is_kept = match &cdr.call {
+            Some(call) => self.view(&call.id)?.is_some(),
+            None => self.is_parked(&cdr.text)?,
+        };
+        if is_kept {
+            self.truth.kept.insert(index);
+        }
+        Ok(is_kept)
+    }
+
+    /// P3: the outcome that the store shows agrees with what happened, and is the one it showed first.
+    pub(super) fn check_outcome(&mut self, call_id: &str) -> Step {
+        let Some(view) = self.view(call_id)? else { return Ok(()) };
+        let Some(outcome) = view.outcome else { return Ok(()) };
+        let is_skipped_rightly = self.is_skipped_rightly(&view);
+        let call = self.truth.call(call_id);
+        let first = *call.outcome.get_or_insert(outcome);
+        check(Promise::P3Accounted, first == outcome, || {
+            format!("the outcome of call {call_id} was {first:?} and became {outcome:?}")
+        })?;
+        let agrees = match outcome {
+            Outcome::Answered { status } => call.statuses.contains(&status),
+            Outcome::NotSent { .. } => call.arrivals == 0,
+            Outcome::MaybeSent { .. } => call.departures > 0,
+            Outcome::Skipped { .. } => call.departures == 0 && call.arrivals == 0 && is_skipped_rightly,
+        };
+        check(Promise::P3Accounted, agrees, || {
+            let (left, came) = (call.departures, call.arrivals);
+            let statuses = &call.statuses;
+            format!("call {call_id} reads {outcome:?}; {left} callbacks left, {came} arrived, answered {statuses:?}")
+        })
+    }
+
+    /// Whether there was nobody to call back, for the reason given.
+    fn is_skipped_rightly(&self, view: &CallView) -> bool {
+        let ak = self.scenario.call(&view.call_id).and_then(|call| call.ak.as_deref());
+        let variant = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.variants.get(root));
+        let variant = variant.and_then(|variant| self.scenario.variants.get(*variant));
+        match view.outcome {
+            Some(Outcome::Skipped { reason: Skipped::NoBinding }) => ak.is_none(),
+            Some(Outcome::Skipped { reason: Skipped::NoCallback }) => ak.is_some_and(|ak| {
+                variant.is_some_and(|variant| !variant.concurrency.iter().any(|(known, _)| known == ak))
+            }),
+            _ => true,
+        }
+    }
+
+    /// Whether what began at that moment cannot have met a fault.
+    pub(super) fn is_after_the_faults(&self, began: u64) -> bool {
+        began > self.scenario.faults_end + AFTERMATH_MS
+    }
+
+    /// Once everything is at rest.
+    pub(super) fn check_quiescence(&mut self) -> Step {
+        check(Promise::P8Finished, self.streams.is_empty(), || "a push never ends".to_owned())?;
+        for (id, root) in &self.roots {
+            let (dispatcher, gauges) = (&root.dispatcher, root.dispatcher.gauges());
+            check(Promise::P8Finished, dispatcher.is_idle() && gauges == Default::default(), || {
+                format!("root {id} never comes to rest: {gauges:?}")
+            })?;
+            check(Promise::P8Finished, !root.is_draining, || format!("root {id} never ends"))?;
+        }
+        self.figures.cdrs = self.scenario.cdrs.len() as u64;
+        for index in 0..self.scenario.cdrs.len() {
+            self.check_cdr(index)?;
+        }
+        Ok(())
+    }
+
+    fn check_cdr(&mut self, index: usize) -> Step {
+        let (Some(cdr), Some(state)) = (self.scenario.cdrs.get(index).cloned(), self.huawei.cdrs.get(index).cloned())
+        else {
+            return Ok(());
+        };
+        // Looked up afresh: what was there once must be there still.
+        self.truth.kept.remove(&index);
+        let is_kept = self.is_kept(index)?;
+        check(Promise::P2Kept, is_kept || !state.is_answered, || format!("CDR {index} is gone from the store"))?;
+        let met_faults = !self.is_after_the_faults(state.last_attempt);
+        check(Promise::P4Apart, is_kept || met_faults, || {
+            format!("CDR {index} was pushed with nothing wrong any more and is not in the store")
+        })?;
+        match cdr.call {
+            Some(call) if is_kept => self.check_call(&call.id),
+            None if is_kept => {
+                self.figures.parked += 1;
+                Ok(())
+            }
+            _ => {
+                self.figures.given_up += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn check_call(&mut self, call_id: &str) -> Step {
+        self.check_outcome(call_id)?;
+        let Some(view) = self.view(call_id)? else { return Ok(()) };
+        let state = match view.outcome {
+            Some(Outcome::Answered { .. }) => "answered",
+            Some(Outcome::NotSent { .. }) => "not_sent",
+            Some(Outcome::MaybeSent { .. }) => "maybe_sent",
+            Some(Outcome::Skipped { .. }) => "skipped",
+            None => {
+                let cause = self.unknown_cause(call_id, &view)?;
+                *self.figures.unknown.entry(cause).or_default() += 1;
+                "unknown"
+            }
+        };
+        *self.figures.calls.entry(state).or_default() += 1;
+        Ok(())
+    }
+
+    /// P8 and P3: a call without an outcome is one whose gateway died, and reads as unknown once its deadline is past.
+    fn unknown_cause(&mut self, call_id: &str, view: &CallView) -> Result<UnknownCause, Stop> {
+        let end = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.ends.get(root));
+        let Some(End::Killed(died_at)) = end.copied() else {
+            let what = format!("call {call_id} has no outcome although the gateway that holds its claim never died");
+            return Err(Stop::Broken(Promise::P8Finished, what));
+        };
+        let late = self.store_view_at(call_id, view.claim_deadline.saturating_add(1))?;
+        let reads_as_unknown = late.is_some_and(|late| late.state == CallState::Unknown);
+        check(Promise::P3Accounted, reads_as_unknown, || format!("call {call_id} is pending for ever"))?;
+        let call = self.truth.call(call_id);
+        Ok(match call.claimed_at {
+            Some(claimed_at) if call.departures == 0 && claimed_at <= died_at => UnknownCause::BeforeTheCallback,
+            _ if call.departures == 0 => UnknownCause::BeforeTheCommit,
+            _ => UnknownCause::AfterTheCallback,
+        })
+    }
+}
