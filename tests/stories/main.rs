@@ -26,6 +26,7 @@ macro_rules! in_both_modes {
 mod answers;
 mod callbacks;
 mod configuration;
+mod graceful;
 mod observability;
 mod once;
 mod outcomes;

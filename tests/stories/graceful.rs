@@ -1,0 +1,232 @@
+//! Ends in good order: a gateway that is taken out the way operators do it leaves no call `unknown` and fails no push.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use end_to_end::configuration::HeadersMode;
+use end_to_end::directory::Directory;
+use end_to_end::gateway::{BusinessAt, Gateway, Options};
+use end_to_end::huawei::Huawei;
+use end_to_end::{http, products, wait};
+use hyper::Method;
+use privatenumber_contract::CallState;
+use privatenumber_sim::business::Temper;
+use privatenumber_sim::huawei::Cdr;
+use tokio::process::Command;
+
+use crate::world::{PATIENCE, World, cdrs, envoy};
+
+in_both_modes!(
+    p3_a_gateway_that_is_stopped_at_once_leaves_its_calls_without_outcome,
+    p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown,
+    p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_unknown,
+);
+
+/// The script of `docs/reliability.md`, as it stands there.
+fn script() -> Result<String> {
+    let text = std::fs::read_to_string(products::repository().join("docs/reliability.md"))?;
+    let script = text.split_once("<!-- drain.sh: begin -->\n```bash\n").and_then(|(_, rest)| rest.split_once("```\n"));
+    script.map(|(script, _)| script.to_owned()).context("docs/reliability.md holds no script")
+}
+
+/// Its steps one by one, for a story that does something in between.
+struct Operator<'g>(&'g mut Gateway);
+
+impl Operator<'_> {
+    /// The load balancer learns that this gateway wants no more pushes; it still takes those that come.
+    async fn fail_health_checks(&self) -> Result<()> {
+        self.post("/healthcheck/fail").await
+    }
+
+    /// New connections are refused; pushes that are open are finished.
+    async fn close_listeners(&self) -> Result<()> {
+        self.post("/drain_listeners").await
+    }
+
+    /// No call is anywhere between its push and the store's receipt for its outcome.
+    async fn wait_until_idle(&self) -> Result<()> {
+        wait::until("the gateway to have no pending calls", PATIENCE, async || {
+            let statistics = self.0.statistics().await?;
+            let pending = statistics.filter("privatenumber_pending_calls");
+            ensure!(pending == 0, "{pending} calls are pending");
+            let connections = statistics.get("http.gateway.downstream_cx_active");
+            ensure!(connections == 0, "{connections} connections are open");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn stop(&mut self) -> Result<()> {
+        self.0.stop().await
+    }
+
+    async fn post(&self, path: &str) -> Result<()> {
+        http::send(Method::POST, &format!("{}{path}", self.0.admin()), &[], "").await?.expect(200).map(drop)
+    }
+}
+
+/// Why there are steps at all.
+async fn p3_a_gateway_that_is_stopped_at_once_leaves_its_calls_without_outcome(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("stopped-at-once", mode, &[], |options| options.concurrency(2)).await?;
+    world.business.behave(&Temper { delay_ms: 2_000, ..Temper::default() }).await?;
+    world.push(&cdrs(890, 5)).await?;
+    world.callbacks(5).await?;
+    world.gateway.stop().await?;
+    let pending = world.store.calls("state=pending").await?;
+    ensure!(pending.len() == 5, "{} of 5 calls are pending", pending.len());
+    ensure!(world.business.counts().await?.max_per_call == 1);
+    Ok(())
+}
+
+async fn p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("graceful", mode, &[], |options| options.concurrency(2)).await?;
+    world.business.behave(&Temper { delay_ms: 2_000, ..Temper::default() }).await?;
+    world.push(&cdrs(900, 20)).await?;
+    ensure!(!world.store.calls("state=pending").await?.is_empty(), "nothing is in flight, so nothing is shown");
+
+    let script = script()?;
+    let admin = world.gateway.admin();
+    let (_, admin_port) = admin.rsplit_once(':').context("the admin interface has no port")?;
+    let drain = Command::new("bash")
+        .args(["-c", &script])
+        .envs([("ADMIN_PORT", admin_port), ("NOTICE_SECONDS", "1"), ("PATIENCE_SECONDS", "20")])
+        .kill_on_drop(true)
+        .output();
+    let late_push = async {
+        let ready = wait::until("the health check to fail", PATIENCE, async || {
+            let ready = http::get(&format!("{}/ready", world.gateway.admin())).await?;
+            ensure!(ready.status == 503, "/ready answers {}", ready.status);
+            Ok(())
+        });
+        ready.await?;
+        // The load balancer has not noticed yet.
+        world.push(&cdrs(901, 1)).await
+    };
+    let (drained, late) = tokio::join!(drain, late_push);
+    late?;
+    let drained = drained?;
+    ensure!(drained.status.success(), "the script: {drained:?}");
+    let refused = tokio::net::TcpStream::connect(world.gateway.address()).await;
+    ensure!(refused.is_err(), "a connection was taken");
+    world.gateway.stop().await?;
+
+    let settled = world.settled_calls(21).await?;
+    ensure!(settled.iter().all(|call| call.state == CallState::Answered), "{settled:?}");
+    ensure!(world.business.counts().await?.max_per_call == 1);
+    Ok(())
+}
+
+/// Stands for a load balancer: pushes go to the gateways in turn, except those whose health check fails, and to the next
+/// one when a connection is refused. Nothing else is repeated.
+struct LoadBalancer {
+    urls: Vec<String>,
+    is_healthy: Vec<AtomicBool>,
+    turn: AtomicU64,
+    refusals: AtomicU64,
+}
+
+impl LoadBalancer {
+    fn new(gateways: &[&Gateway]) -> Self {
+        Self {
+            urls: gateways.iter().map(|gateway| gateway.url()).collect(),
+            is_healthy: gateways.iter().map(|_| AtomicBool::new(true)).collect(),
+            turn: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+        }
+    }
+
+    async fn push(&self, huawei: &Huawei, cdrs: &[Cdr]) -> Result<()> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
+        let order = (0..self.urls.len()).map(|offset| (turn + offset) % self.urls.len());
+        let (healthy, others): (Vec<_>, Vec<_>) =
+            order.partition(|index| self.is_healthy[*index].load(Ordering::Relaxed));
+        let mut last = anyhow::anyhow!("there is no gateway");
+        for index in healthy.into_iter().chain(others) {
+            match huawei.push_cdrs(&self.urls[index], cdrs).await {
+                Ok(answer) => return answer.expect(200).map(drop),
+                Err(error) if is_refused(&error) => {
+                    self.refusals.fetch_add(1, Ordering::Relaxed);
+                    last = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.into_iter().any(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Waits until the gateway, as it lives now, has its share of the load.
+async fn takes_pushes(gateway: &Gateway) -> Result<()> {
+    wait::until("the gateway to take its share", PATIENCE, async || {
+        let taken = gateway.statistics().await?.filter("privatenumber_pushes_total.answer.recorded");
+        ensure!(taken > 10, "{taken} pushes");
+        Ok(())
+    })
+    .await
+}
+
+async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_unknown(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("rolling", mode, &[], |options| options.concurrency(2)).await?;
+    world.business.behave(&Temper { delay_ms: 300, ..Temper::default() }).await?;
+    let directory = Directory::fresh(&format!("rolling-second-{mode:?}").to_lowercase())?;
+    let options = Options::new(envoy()?, world.faults.address()).headers(mode).concurrency(2);
+    let mut second = Gateway::start(&directory, options.business(BusinessAt::demo(world.business.address()))).await?;
+
+    let balancer = LoadBalancer::new(&[&world.gateway, &second]);
+    let is_over = AtomicBool::new(false);
+    let load = async {
+        let mut calls = end_to_end::huawei::calls(910);
+        let mut pushed = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            // Four pushes at a time, one after the other.
+            let batches: Vec<Vec<Cdr>> = (0..4).map(|_| calls.by_ref().take(2).collect()).collect();
+            let [a, b, c, d] = [0, 1, 2, 3].map(|index: usize| balancer.push(&world.huawei, &batches[index]));
+            tokio::try_join!(a, b, c, d)?;
+            pushed += 8;
+        }
+        anyhow::Ok(pushed)
+    };
+    let replacement = async {
+        let gateways = [&mut world.gateway, &mut second];
+        for (gateway, is_healthy) in gateways.into_iter().zip(&balancer.is_healthy) {
+            takes_pushes(gateway).await?;
+            let mut operator = Operator(gateway);
+            operator.fail_health_checks().await?;
+            // What a load balancer sees at its next health check.
+            let ready = http::get(&format!("{}/ready", operator.0.admin())).await?;
+            is_healthy.store(ready.status == 200, Ordering::Relaxed);
+            // Connections that were on their way when the balancer learned of it.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            operator.close_listeners().await?;
+            operator.wait_until_idle().await?;
+            operator.stop().await?;
+            gateway.restart().await?;
+            is_healthy.store(true, Ordering::Relaxed);
+            takes_pushes(gateway).await?;
+        }
+        is_over.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let (pushed, ()) = tokio::try_join!(load, replacement)?;
+
+    world.callbacks(pushed).await?;
+    wait::until("every call to have its outcome", PATIENCE, async || {
+        let open = world.store.calls("state=pending").await?.len() + world.store.calls("state=unknown").await?.len();
+        ensure!(open == 0, "{open} calls without outcome");
+        Ok(())
+    })
+    .await?;
+    let counts = world.business.counts().await?;
+    ensure!(counts.calls == pushed as u64 && counts.max_per_call == 1, "{pushed} calls, {counts:?}");
+    let metrics = world.store.metrics().await?;
+    let answered = format!("outcomes_total{{class=\"answered\",result=\"recorded\"}} {pushed}");
+    ensure!(metrics.contains(&answered), "not all of {pushed} calls were answered:\n{metrics}");
+    world.no_vm_trapped().await
+}
