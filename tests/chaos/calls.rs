@@ -41,8 +41,6 @@ pub enum Fate {
 /// One CDR, from its first push to the 200 that Huawei waits for.
 #[derive(Debug)]
 pub struct Cdr {
-    /// As it is pushed, the same text each time.
-    pub json: String,
     /// What it must come to.
     pub fate: Fate,
     accepted: AtomicBool,
@@ -60,8 +58,8 @@ pub struct Attempt {
 
 impl Cdr {
     /// One that was never pushed.
-    pub fn new(json: String, fate: Fate) -> Self {
-        Self { json, fate, accepted: AtomicBool::new(false), attempts: Mutex::default() }
+    pub fn new(fate: Fate) -> Self {
+        Self { fate, accepted: AtomicBool::new(false), attempts: Mutex::default() }
     }
 
     /// A push with it begins.
@@ -108,8 +106,8 @@ impl Calls {
         Self { random: Random::new(seed ^ 0xCA11), bound, unbound: generator(0, None) }
     }
 
-    /// The next CDR: of a binding, of none, or one that can not be used.
-    pub fn next(&mut self) -> Result<Cdr> {
+    /// The next CDR, and the text in which it is pushed each time: of a binding, of none, or one that can not be used.
+    pub fn next(&mut self) -> Result<(Cdr, String)> {
         let kind = self.random.below(100);
         let index = match kind {
             0..45 => Some(0),
@@ -126,11 +124,11 @@ impl Calls {
         let key = CallKey { app_key: DEMO_APP_KEY, session_id: Private::new(session_id), icid: &cdr.icid };
         if kind < 95 {
             let json = serde_json::to_string(&cdr)?;
-            return Ok(Cdr::new(json, Fate::Call { call_id: key.id(), business }));
+            return Ok((Cdr::new(Fate::Call { call_id: key.id(), business }), json));
         }
         let mut broken = serde_json::to_value(&cdr)?;
         let members = broken.as_object_mut().context("a CDR is no object")?;
         members.insert("callInTime".to_owned(), Value::from("no time at all"));
-        Ok(Cdr::new(broken.to_string(), Fate::Parked { session_id: session_id.to_owned() }))
+        Ok((Cdr::new(Fate::Parked { session_id: session_id.to_owned() }), broken.to_string()))
     }
 }

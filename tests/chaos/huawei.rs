@@ -30,6 +30,8 @@ const LARGEST_PUSH: usize = 50;
 /// A CDR that waits for its next push.
 struct Waiting {
     cdr: Arc<Cdr>,
+    /// Its text; gone with the last push.
+    json: String,
     /// How many pushes it has had.
     pushes: usize,
 }
@@ -81,9 +83,12 @@ impl Huawei {
                 begun += 1.0;
                 // Mostly small, now and then as large as Huawei makes them.
                 let count = if random.chance(0.02) { LARGEST_PUSH } else { 1 + number(&mut random, 8) };
-                let fresh = (0..count).map(|_| calls.next().map(Arc::new)).collect::<Result<Vec<_>>>()?;
-                lock(&self.cdrs).extend(fresh.iter().map(Arc::clone));
-                let fresh = fresh.into_iter().map(|cdr| Waiting { cdr, pushes: 0 }).collect();
+                let fresh = (0..count).map(|_| {
+                    let (cdr, json) = calls.next()?;
+                    Ok(Waiting { cdr: Arc::new(cdr), json, pushes: 0 })
+                });
+                let fresh = fresh.collect::<Result<Vec<_>>>()?;
+                lock(&self.cdrs).extend(fresh.iter().map(|waiting| Arc::clone(&waiting.cdr)));
                 pushes.spawn(Arc::clone(&self).push(fresh, Manner::draw(&mut random, self.urls.len())));
             }
             for batch in self.due(now, &mut random) {
@@ -112,7 +117,7 @@ impl Huawei {
     }
 
     async fn push(self: Arc<Self>, batch: Vec<Waiting>, manner: Manner) {
-        let cdrs: Vec<_> = batch.iter().map(|waiting| waiting.cdr.json.as_str()).collect();
+        let cdrs: Vec<_> = batch.iter().map(|waiting| waiting.json.as_str()).collect();
         let body = format!(r#"{{"eventType":"fee","feeLst":[{}]}}"#, cdrs.join(","));
         let other = async {
             match manner.other_gateway {

@@ -66,13 +66,13 @@ impl Store {
 
     /// From now on no file of its can grow beyond `bytes`; `None` takes that back. Returns whether this system can do it.
     pub fn limit_files(&self, bytes: Option<u64>) -> Result<bool> {
-        let mark = self.mark();
-        for pid in processes::children(&mark) {
-            if !limit_files_of(pid, bytes).context("the store's file size can not be limited")? {
+        let pids = processes::children(&self.mark());
+        for pid in &pids {
+            if !limit_files_of(*pid, bytes).context("the store's file size can not be limited")? {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(!pids.is_empty())
     }
 
     /// How long its write-ahead log is, bytes.

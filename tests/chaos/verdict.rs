@@ -45,7 +45,7 @@ pub fn violations(evidence: Evidence<'_>) -> Vec<String> {
             }
             Fate::Parked { session_id } => {
                 if cdr.is_accepted() && !parked.contains(session_id) {
-                    found.add("P2 kept: accepted and not parked", &cdr.json.len().to_string());
+                    found.add("P2 kept: accepted and not parked", "a CDR");
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::journal::Kill;
 use crate::tally::Tally;
 
 fn cdr(call_id: &str, business: Option<usize>) -> Cdr {
-    let cdr = Cdr::new("{}".to_owned(), Fate::Call { call_id: call_id.to_owned(), business });
+    let cdr = Cdr::new(Fate::Call { call_id: call_id.to_owned(), business });
     cdr.attempt(Attempt { gateway: 1, began_at: 1_000 });
     cdr.accept();
     cdr
@@ -85,7 +85,7 @@ fn p1_a_second_callback_is_found() {
 #[test]
 fn p2_a_cdr_that_was_accepted_and_is_not_there_is_found() {
     assert_only(&judge(vec![cdr("a", Some(0))], &[], &[], &[]), "P2 kept: accepted and not in the store");
-    let parked = Cdr::new(String::new(), Fate::Parked { session_id: "s".to_owned() });
+    let parked = Cdr::new(Fate::Parked { session_id: "s".to_owned() });
     parked.accept();
     let cdrs = [Arc::new(parked)];
     let evidence = Evidence { cdrs: &cdrs, calls: &[], parked: &[], tallies: &[], kills: &[] };
