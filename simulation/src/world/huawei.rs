@@ -14,6 +14,9 @@ use crate::scenario::Scenario;
 /// What is due within this is pushed together, milliseconds: repetitions of different pushes meet.
 const TOGETHER_MS: u64 = 5_000;
 
+/// Huawei puts no more CDRs into one push.
+pub const MOST_CDRS: usize = 50;
+
 /// Where one CDR stands with Huawei.
 #[derive(Clone, Debug)]
 pub struct CdrState {
@@ -59,7 +62,7 @@ impl World<'_> {
                 let (batch, others) = rest.split_at(usize::try_from(size).unwrap_or(1).min(rest.len()));
                 rest = others;
                 let mut batch = batch.to_vec();
-                if self.strikes(Fault::CdrDoubled) {
+                if batch.len() < MOST_CDRS && self.strikes(Fault::CdrDoubled) {
                     batch.extend(batch.first().copied());
                 }
                 self.push(&batch, application, true)?;

@@ -188,7 +188,8 @@ impl World<'_> {
         let Some(stream) = self.streams.get(&id) else { return Ok(()) };
         let (is_current, is_answered, tries) = (stream.tries == attempt, stream.is_answered, stream.tries);
         match reply {
-            Reply::Store { answer, ends_early } if is_current && !is_answered => {
+            // A second answer takes the place of the first, which a router does not let happen: the filter must not mind.
+            Reply::Store { answer, ends_early } if is_current => {
                 let (status, content_type) = (answer.status, answer.content_type.as_deref());
                 let is_end = answer.body.is_empty();
                 let committed = answer.committed.as_deref();
@@ -265,9 +266,11 @@ impl World<'_> {
         }
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        stream.exchange.response_end(&mut root.dispatcher, body, now);
+        let is_taken = stream.exchange.response_end(&mut root.dispatcher, body, now).is_some();
         let root = stream.root;
-        self.note_grants(body);
+        if is_taken {
+            self.note_grants(body);
+        }
         self.stream_was_heard(root);
         self.end_stream(id, true)
     }
