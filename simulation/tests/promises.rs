@@ -6,7 +6,7 @@
 use simulation::{Fault, Figures, Options, Sum, UnknownCause, run_seeds};
 
 /// Optimised code is some ten times as fast.
-const SEEDS: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 300 } else { 5_000 };
 
 fn check_not_vacuous(figures: &Figures) {
     assert_eq!(figures.seeds, SEEDS);
@@ -46,7 +46,7 @@ fn p1_p2_p3_p4_p8_hold_whatever_goes_wrong() {
 fn p3_no_call_is_unknown_where_no_gateway_died() {
     let mut without_a_death = 0;
     let store = simulation::Store::open().unwrap();
-    for seed in 0..if cfg!(debug_assertions) { 60 } else { 1_000 } {
+    for seed in 0..if cfg!(debug_assertions) { 40 } else { 1_000 } {
         let figures = simulation::run(seed, &store, Options::default()).unwrap().figures;
         let deaths = figures.faults.get(Fault::GatewayKilled as usize).copied().unwrap_or(0);
         if deaths == 0 {
@@ -54,5 +54,5 @@ fn p3_no_call_is_unknown_where_no_gateway_died() {
             assert!(figures.unknown.is_empty(), "seed {seed}: {:?}", figures.unknown);
         }
     }
-    assert!(without_a_death > 10);
+    assert!(without_a_death > 5);
 }
