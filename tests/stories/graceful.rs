@@ -1,8 +1,7 @@
 //! Ends in good order: a gateway that is taken out the way operators do it leaves no call `unknown` and fails no push.
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::configuration::HeadersMode;
@@ -121,35 +120,39 @@ async fn p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown(mod
 /// Stands for a load balancer: pushes go to the gateways in turn, except those whose health check fails, and to the next
 /// one when a connection is refused. Nothing else is repeated.
 struct LoadBalancer {
-    urls: Vec<String>,
-    is_healthy: Vec<AtomicBool>,
-    turn: AtomicU64,
-    refusals: AtomicU64,
+    backends: Vec<Backend>,
+    turn: AtomicUsize,
+}
+
+struct Backend {
+    url: String,
+    is_healthy: AtomicBool,
+    open_pushes: AtomicUsize,
 }
 
 impl LoadBalancer {
     fn new(gateways: &[&Gateway]) -> Self {
-        Self {
-            urls: gateways.iter().map(|gateway| gateway.url()).collect(),
-            is_healthy: gateways.iter().map(|_| AtomicBool::new(true)).collect(),
-            turn: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
-        }
+        let backend = |gateway: &&Gateway| Backend {
+            url: gateway.url(),
+            is_healthy: AtomicBool::new(true),
+            open_pushes: AtomicUsize::new(0),
+        };
+        Self { backends: gateways.iter().map(backend).collect(), turn: AtomicUsize::new(0) }
     }
 
     async fn push(&self, huawei: &Huawei, cdrs: &[Cdr]) -> Result<()> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
-        let order = (0..self.urls.len()).map(|offset| (turn + offset) % self.urls.len());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..self.backends.len()).map(|offset| &self.backends[(turn + offset) % self.backends.len()]);
         let (healthy, others): (Vec<_>, Vec<_>) =
-            order.partition(|index| self.is_healthy[*index].load(Ordering::Relaxed));
+            in_turn.partition(|backend| backend.is_healthy.load(Ordering::Relaxed));
         let mut last = anyhow::anyhow!("there is no gateway");
-        for index in healthy.into_iter().chain(others) {
-            match huawei.push_cdrs(&self.urls[index], cdrs).await {
+        for backend in healthy.into_iter().chain(others) {
+            backend.open_pushes.fetch_add(1, Ordering::Relaxed);
+            let answer = huawei.push_cdrs(&backend.url, cdrs).await;
+            backend.open_pushes.fetch_sub(1, Ordering::Relaxed);
+            match answer {
                 Ok(answer) => return answer.expect(200).map(drop),
-                Err(error) if is_refused(&error) => {
-                    self.refusals.fetch_add(1, Ordering::Relaxed);
-                    last = error;
-                }
+                Err(error) if is_refused(&error) => last = error,
                 Err(error) => return Err(error),
             }
         }
@@ -176,7 +179,7 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     let mut world = World::with("rolling", mode, &[], |options| options.concurrency(2)).await?;
     world.business.behave(&Temper { delay_ms: 300, ..Temper::default() }).await?;
     let directory = Directory::fresh(&format!("rolling-second-{mode:?}").to_lowercase())?;
-    let options = Options::new(envoy()?, world.faults.address()).headers(mode).concurrency(2);
+    let options = Options::new(envoy()?, world.store.address()).headers(mode).concurrency(2);
     let mut second = Gateway::start(&directory, options.business(BusinessAt::demo(world.business.address()))).await?;
 
     let balancer = LoadBalancer::new(&[&world.gateway, &second]);
@@ -195,20 +198,25 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     };
     let replacement = async {
         let gateways = [&mut world.gateway, &mut second];
-        for (gateway, is_healthy) in gateways.into_iter().zip(&balancer.is_healthy) {
+        for (gateway, backend) in gateways.into_iter().zip(&balancer.backends) {
             takes_pushes(gateway).await?;
             let mut operator = Operator(gateway);
             operator.fail_health_checks().await?;
             // What a load balancer sees at its next health check.
             let ready = http::get(&format!("{}/ready", operator.0.admin())).await?;
-            is_healthy.store(ready.status == 200, Ordering::Relaxed);
-            // Connections that were on their way when the balancer learned of it.
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            backend.is_healthy.store(ready.status == 200, Ordering::Relaxed);
+            // A connection that waits to be taken when the listener closes would be reset and not refused.
+            wait::until("the pushes that were on their way to be answered", PATIENCE, async || {
+                let open = backend.open_pushes.load(Ordering::Relaxed);
+                ensure!(open == 0, "{open} pushes are open");
+                Ok(())
+            })
+            .await?;
             operator.close_listeners().await?;
             operator.wait_until_idle().await?;
             operator.stop().await?;
             gateway.restart().await?;
-            is_healthy.store(true, Ordering::Relaxed);
+            backend.is_healthy.store(true, Ordering::Relaxed);
             takes_pushes(gateway).await?;
         }
         is_over.store(true, Ordering::Relaxed);
