@@ -12,6 +12,8 @@ pub struct Kill {
     pub gateway: usize,
     /// When it was certainly dead, epoch milliseconds.
     pub dead_at: i64,
+    /// How many calls it said were pending right before; `None` where it did not say.
+    pub pending_calls: Option<u64>,
 }
 
 /// The account of all faults.
@@ -31,9 +33,9 @@ impl Journal {
         *self.entries().faults.entry(kind).or_default() += 1;
     }
 
-    /// A gateway is dead by our doing.
-    pub fn killed(&self, gateway: usize) {
-        self.entries().kills.push(Kill { gateway, dead_at: clock::epoch_millis() });
+    /// A gateway that had said that this many calls were pending is dead by our doing.
+    pub fn killed(&self, gateway: usize, pending_calls: Option<u64>) {
+        self.entries().kills.push(Kill { gateway, dead_at: clock::epoch_millis(), pending_calls });
     }
 
     /// A promise was seen broken while the run went on.

@@ -12,7 +12,7 @@ use crate::huawei::Huawei;
 use crate::journal::Journal;
 use crate::memory::Resident;
 use crate::stack::Ended;
-use crate::verdict::{Evidence, violations};
+use crate::verdict::{Evidence, pending_at_death, violations};
 
 /// A run's account.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -41,6 +41,8 @@ pub struct Report {
     pub callbacks: u64,
     /// Callbacks for the call that was called back most often.
     pub most_callbacks_per_call: u32,
+    /// Calls that were pending in gateways right before they were killed; `null` where one did not say.
+    pub pending_at_death: Option<u64>,
     /// Calls that read as `unknown` and were called back all the same.
     pub unknown_and_seen: u64,
     /// Faults by kind.
@@ -106,6 +108,7 @@ pub fn report(
         states,
         callbacks: tallies.iter().map(crate::tally::Tally::total).sum(),
         most_callbacks_per_call: tallies.iter().flat_map(|tally| tally.callbacks.values()).max().copied().unwrap_or(0),
+        pending_at_death: pending_at_death(&kills),
         unknown_and_seen: unknown.filter(|call| seen(&call.call_id)).count() as u64,
         faults: journal.faults(),
         memory: memory.clone(),
@@ -151,6 +154,9 @@ impl fmt::Display for Report {
             "callbacks   {}, at most {} for one call; {} for calls that read as unknown",
             self.callbacks, self.most_callbacks_per_call, self.unknown_and_seen
         )?;
+        if let Some(pending) = self.pending_at_death {
+            writeln!(formatter, "pending     {pending} in gateways right before they were killed")?;
+        }
         writeln!(formatter, "faults      {} in all", self.faults.values().sum::<u64>())?;
         for (kind, count) in &self.faults {
             writeln!(formatter, "  {count:>6}    {kind}")?;

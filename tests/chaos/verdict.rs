@@ -11,6 +11,9 @@ use crate::tally::Tally;
 /// The longest a claim can stay without its outcome in a gateway that lives: the longest outage of the store and a
 /// callback's time-out, many times over. A kill later than that after the push explains nothing.
 const LONGEST_PENDING_MS: i64 = 60_000;
+/// How many calls a gateway may take on between the moment it says how many are pending and its death: two of the largest
+/// pushes.
+const TAKEN_ON_MEANWHILE: u64 = 100;
 /// How many broken promises of one kind are told in full.
 const TOLD: usize = 5;
 
@@ -57,6 +60,13 @@ pub fn violations(evidence: Evidence<'_>) -> Vec<String> {
         };
         judge(call, cdr, *business, evidence, &mut found);
     }
+    let unknown = evidence.calls.iter().filter(|call| call.state == CallState::Unknown).count() as u64;
+    if let Some(pending) = pending_at_death(evidence.kills)
+        && unknown > pending + TAKEN_ON_MEANWHILE * evidence.kills.len() as u64
+    {
+        found
+            .add("P3 accounted: more unknown than pending when gateways were killed", &format!("{unknown}, {pending}"));
+    }
     for (number, tally) in evidence.tallies.iter().enumerate() {
         for (call_id, count) in &tally.callbacks {
             if *count > 1 {
@@ -76,6 +86,11 @@ pub fn violations(evidence: Evidence<'_>) -> Vec<String> {
         }
     }
     found.told()
+}
+
+/// How many calls were pending in gateways when they were killed; `None` where one did not say.
+pub fn pending_at_death(kills: &[Kill]) -> Option<u64> {
+    kills.iter().map(|kill| kill.pending_calls).sum()
 }
 
 /// One call's state in the store against what its business saw.

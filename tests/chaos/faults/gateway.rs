@@ -42,14 +42,14 @@ pub async fn strike(mut plan: Plan, number: usize, gateway: &mut Gateway) -> Res
 
 async fn kill(plan: &mut Plan, number: usize, gateway: &mut Gateway) -> Result<()> {
     // Its counters die with it.
-    if let Ok(Ok(statistics)) = tokio::time::timeout(Duration::from_secs(1), gateway.statistics()).await
-        && traps(&statistics) > 0
-    {
-        plan.journal.broken(format!("P6 standing: a VM of gateway {number} trapped"));
-    }
+    let statistics = tokio::time::timeout(Duration::from_secs(5), gateway.statistics()).await;
+    let statistics = statistics.ok().and_then(Result::ok);
     plan.journal.fault("gateway killed");
     gateway.kill().await?;
-    plan.journal.killed(number);
+    plan.journal.killed(number, statistics.as_ref().map(|statistics| statistics.filter("privatenumber_pending_calls")));
+    if statistics.is_some_and(|statistics| traps(&statistics) > 0) {
+        plan.journal.broken(format!("P6 standing: a VM of gateway {number} trapped"));
+    }
     plan.last(0, 2_000).await;
     start_again("a gateway", async || gateway.restart().await).await
 }

@@ -68,7 +68,7 @@ fn a_run_without_fault_breaks_nothing() {
         call("e", CallState::Unknown),
         call("f", CallState::Unknown),
     ];
-    let kill = Kill { gateway: 1, dead_at: 1_500 };
+    let kill = Kill { gateway: 1, dead_at: 1_500, pending_calls: Some(1) };
     assert_eq!(judge(cdrs, &calls, &[seen(&[("a", 1), ("e", 1)]), seen(&[("b", 1)])], &[kill]), Vec::<String>::new());
 }
 
@@ -119,11 +119,23 @@ fn p3_a_state_that_the_business_contradicts_is_found() {
 #[test]
 fn p3_only_the_death_of_a_gateway_that_had_the_call_explains_unknown() {
     let judge = |gateway, dead_at| {
-        let kill = Kill { gateway, dead_at };
+        let kill = Kill { gateway, dead_at, pending_calls: None };
         judge(vec![cdr("a", Some(0))], &[call("a", CallState::Unknown)], &[Tally::default()], &[kill])
     };
     assert!(judge(1, 1_500).is_empty());
     for (gateway, dead_at) in [(0, 1_500), (1, 900), (1, 70_000)] {
         assert_only(&judge(gateway, dead_at), "P3 accounted: unknown though");
     }
+}
+
+#[test]
+fn p3_more_unknown_calls_than_were_pending_are_found() {
+    let names: Vec<_> = (0..150).map(|number| number.to_string()).collect();
+    let calls: Vec<_> = names.iter().map(|name| call(name, CallState::Unknown)).collect();
+    let judge = |pending_calls| {
+        let cdrs = names.iter().map(|name| cdr(name, Some(0))).collect();
+        judge(cdrs, &calls, &[Tally::default()], &[Kill { gateway: 1, dead_at: 1_500, pending_calls }])
+    };
+    assert!(judge(None).is_empty() && judge(Some(60)).is_empty());
+    assert_only(&judge(Some(40)), "P3 accounted: more unknown than pending");
 }
