@@ -1,0 +1,55 @@
+//! Bodies of pushes: read, reshaped, written as the store's contract and read back.
+
+use private_number_gateway::authentication::{Application, Authenticator};
+use private_number_gateway::cdr::{Contents, MAX_CDRS, Reader, decode};
+use privatenumber_contract::{Push, PushId};
+use serde_json::Value;
+
+const APP_KEY: &str = "demoAppKey000000000000000001";
+
+/// See the [module](self).
+pub fn run(data: &[u8]) {
+    let demo = Application::new(APP_KEY.to_owned(), Some("business".to_owned()), Vec::new());
+    let authenticator = Authenticator::new([], None, [demo]);
+    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: i64::MAX };
+    let body = decode(data);
+    let contents = match reader.read(&body) {
+        Ok(contents) => contents,
+        Err(invalid) => {
+            super::shows_nothing_private(&invalid.to_string());
+            assert!(invalid.pointer.is_empty() || invalid.pointer.starts_with('/'), "{}", invalid.pointer);
+            return;
+        }
+    };
+    let (calls, parked, event) = match contents {
+        Contents::Calls { calls, parked } => {
+            never_loses_or_invents(data, calls.len() + parked.len());
+            let mut ids: Vec<_> = calls.iter().map(|call| call.key().id()).collect();
+            ids.sort();
+            ids.dedup();
+            assert_eq!(ids.len(), calls.len(), "P1: a push asks twice for one call");
+            assert!(calls.iter().all(|call| call.app_key == APP_KEY && !call.session_id.expose().is_empty()));
+            parked.iter().for_each(|parked| super::shows_nothing_private(&parked.reason));
+            (calls, parked, None)
+        }
+        Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),
+    };
+    let push =
+        Push { push_id: PushId::from_bytes([7; 16]), app_key: APP_KEY.into(), received_at: 0, calls, parked, event };
+    let json = serde_json::to_vec(&push).expect("texts and numbers can be written");
+    let read: Push<'_> = serde_json::from_slice(&json).expect("the store reads what the filter writes");
+    assert_eq!(read, push, "the store reads something else than what the filter wrote");
+    // What the store's limit of 4 MiB rests on: nothing more than trebles.
+    assert!(json.len() <= 3 * data.len() + 512 * (MAX_CDRS + 1), "{} bytes became {}", data.len(), json.len());
+}
+
+fn never_loses_or_invents(data: &[u8], found: usize) {
+    assert!((1..=MAX_CDRS).contains(&found));
+    // A second opinion, where there is one: a `Value` is not as deep as a push may be, and knows no broken escapes.
+    let Ok(value) = serde_json::from_str::<Value>(&String::from_utf8_lossy(data)) else { return };
+    match value.get("feeLst") {
+        Some(Value::Array(elements)) => assert_eq!(elements.len(), found, "P2: a CDR was lost or invented"),
+        Some(Value::Object(_)) => assert_eq!(found, 1, "P2: a CDR was lost or invented"),
+        other => panic!("CDRs were read from {other:?}"),
+    }
+}

@@ -1,0 +1,217 @@
+//! The store itself, reached by somebody who should not reach it: bounded memory, clear errors, and everybody else is served.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use end_to_end::directory::Directory;
+use end_to_end::http;
+use end_to_end::process::{Process, Start};
+use end_to_end::products;
+use end_to_end::raw::{Connection, Head};
+use hyper::Method;
+use privatenumber_contract::{CallReport, PROBLEM_CONTENT_TYPE, Private, Push, PushId, paths};
+use serde_json::{Value, json};
+
+use crate::world::PATIENCE;
+
+struct Store {
+    process: Process,
+    address: String,
+    data: std::path::PathBuf,
+}
+
+impl Store {
+    async fn start(name: &str, flags: &[&str]) -> Result<Self> {
+        let directory = Directory::fresh(name)?;
+        let data = directory.join("store.sqlite3");
+        let mut process = Start::new("privatenumber-store", products::store()?, directory.join("store.log"))
+            .arguments(["--listen", "127.0.0.1:0", "--data"])
+            .argument(&data)
+            .arguments(flags)
+            .run()?;
+        let address = process.line("privatenumber-store listening on http://", PATIENCE).await?.trim().to_owned();
+        Ok(Self { process, address, data })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn post(&self, path: &str, body: impl Into<hyper::body::Bytes>) -> Result<(u16, Value)> {
+        let json = [("content-type".to_owned(), "application/json".to_owned())];
+        let answer = http::send(Method::POST, &self.url(path), &json, body).await?;
+        if !answer.status.is_success() {
+            let kind = answer.headers.get("content-type").context("an error without a content type")?;
+            ensure!(kind == PROBLEM_CONTENT_TYPE, "an error that is no problem document: {kind:?}");
+        }
+        Ok((answer.status.as_u16(), answer.json()?))
+    }
+
+    /// Resident memory of the process, KiB, found by the data file that only it was given.
+    fn resident_kib(&self) -> Result<u64> {
+        let data = self.data.to_str().context("the path is not UTF-8")?;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_bytes()) {
+                let status = std::fs::read_to_string(entry.path().join("status"))?;
+                let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+                return Ok(line.trim().trim_end_matches(" kB").parse()?);
+            }
+        }
+        anyhow::bail!("the store's process is not in /proc")
+    }
+}
+
+const HEX: &str = "000102030405060708090a0b0c0d0eff";
+
+#[tokio::test]
+async fn each_malformed_request_is_a_problem_that_says_where() -> Result<()> {
+    let mut store = Store::start("hostile-store-requests", &["--body-bytes", "100000"]).await?;
+    let push = |member: &str| format!(r#"{{"pushId":"{HEX}","appKey":"a","receivedAt":1,{member}}}"#);
+    let outcome = |outcome: &str| {
+        format!(r#"{{"outcomes":[{{"callId":"c","pushId":"{HEX}","outcome":{outcome},"durationMs":1}}]}}"#)
+    };
+    let deep = format!("{}{}", "[".repeat(40_000), "]".repeat(40_000));
+    let table: Vec<(&str, String, u16, &str)> = vec![
+        (paths::PUSHES, String::new(), 400, "the JSON ends too early"),
+        (paths::PUSHES, "[".repeat(90_000), 422, "wrong type or value"),
+        (paths::PUSHES, "{\"a\":".repeat(15_000), 400, "the JSON ends too early"),
+        (paths::PUSHES, "[]".to_owned(), 422, ""),
+        (paths::PUSHES, "null".to_owned(), 422, ""),
+        (paths::PUSHES, "{}".to_owned(), 422, "the member `pushId` is missing"),
+        (paths::PUSHES, r#"{"pushId":7}"#.to_owned(), 422, "`pushId`"),
+        (paths::PUSHES, r#"{"pushId":"'; DROP TABLE calls; --"}"#.to_owned(), 422, "a push id is 32 lower-case hex"),
+        (paths::PUSHES, push(r#""calls":{}"#), 422, "`calls`"),
+        (paths::PUSHES, push(r#""calls":[null]"#), 422, "`calls[0]`"),
+        (paths::PUSHES, push(r#""calls":[{}]"#), 422, "`calls[0]`: the member `appKey` is missing"),
+        (paths::PUSHES, push(r#""parked":[{"reason":1}]"#), 422, "`parked[0].reason`"),
+        (paths::PUSHES, push(r#""event":[]"#), 422, "`event`"),
+        (paths::PUSHES, push(r#""receivedAt":2"#), 422, "there twice"),
+        (paths::PUSHES, push(&format!(r#""parked":{deep}"#)), 422, "`parked"),
+        (paths::PUSHES, push(&format!(r#""more":{deep}"#)), 200, ""),
+        (paths::PUSHES, "x".repeat(100_001), 413, "the body may have 100000 bytes"),
+        (paths::OUTCOMES, "{}".to_owned(), 422, "the member `outcomes` is missing"),
+        (paths::OUTCOMES, outcome(r#"{"class":"+8617010000099"}"#), 422, "`outcomes[0]"),
+        (paths::OUTCOMES, outcome(r#"{"class":"answered","status":70000}"#), 422, "`outcomes[0]"),
+        (paths::OUTCOMES, outcome(r#"{"class":"answered","status":-1}"#), 422, "`outcomes[0]"),
+        (paths::OUTCOMES, outcome("[]"), 422, "`outcomes[0]"),
+        (paths::OUTCOMES, outcome(r#"{"class":"answered","status":200}"#), 200, ""),
+    ];
+    for (path, body, status, words) in table {
+        let shown: String = body.chars().take(60).collect();
+        let (found, answer) = store.post(path, body).await.with_context(|| shown.clone())?;
+        ensure!(found == status, "{shown}: {found} {answer}");
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        ensure!(detail.contains(words), "{shown}: {detail}");
+        ensure!(!answer.to_string().contains("17010000") && !answer.to_string().contains("DROP"), "{answer}");
+    }
+    for query in [
+        "state=%27%20OR%201=1",
+        "limit=0",
+        "limit=-1",
+        "limit=99999999999999999999",
+        "cursor=%27%3B%20DROP%20TABLE%20calls",
+        "ak=a&ak=b",
+        "%27=1",
+    ] {
+        let answer = http::get(&store.url(&format!("{}?{query}", paths::CALLS))).await?;
+        ensure!(answer.status == 400, "{query}: {} {}", answer.status, answer.text());
+        ensure!(!answer.text().contains("DROP"), "{query}: {}", answer.text());
+    }
+    for path in ["/v1/calls/'%20OR%201=1", "/v1/calls/%00", "/v1/calls/..%2f..%2fetc%2fpasswd", "/v1/%2e%2e/metrics"] {
+        let status = http::get(&store.url(path)).await?.status.as_u16();
+        ensure!(matches!(status, 400 | 404), "{path}: {status}");
+    }
+    ensure!(store.process.terminate(PATIENCE).await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn text_that_looks_like_sql_is_text() -> Result<()> {
+    let store = Store::start("hostile-store-sql", &[]).await?;
+    let texts =
+        ["'; DROP TABLE calls; --", "\" OR \"\"=\"", "\\'; --", "%' OR '1'='1", "$1 ?1 :a @b", "\u{1}\u{7f}\u{202e}"];
+    let calls: Vec<_> = texts.iter().map(|text| call(text)).collect();
+    let push_id: PushId = HEX.parse().map_err(|_| anyhow::anyhow!("a push id"))?;
+    let push = Push { push_id, app_key: texts[0].into(), received_at: 1, calls, parked: Vec::new(), event: None };
+    let (status, answer) = store.post(paths::PUSHES, serde_json::to_vec(&push)?).await?;
+    ensure!(status == 200, "{status} {answer}");
+    for (index, text) in texts.iter().enumerate() {
+        let id = push.calls[index].key().id();
+        let view: Value = http::get(&store.url(&format!("{}/{id}", paths::CALLS))).await?.expect(200)?.json()?;
+        ensure!(view["record"]["userData"] == *text && view["appKey"] == *text, "{view}");
+    }
+    let page: Value = http::get(&store.url(paths::CALLS)).await?.expect(200)?.json()?;
+    ensure!(page["calls"].as_array().is_some_and(|calls| calls.len() == texts.len()), "{page}");
+    Ok(())
+}
+
+fn call(text: &str) -> CallReport<'_> {
+    CallReport {
+        app_key: text.into(),
+        session_id: Private::new(text.into()),
+        icid: text.into(),
+        claim_deadline: i64::MAX,
+        callin_time: Some(i64::MIN),
+        answer_time: None,
+        disconnect_time: Some(i64::MAX),
+        record_url: Some(Private::new(text.into())),
+        subscription_id: Some(text.into()),
+        private_num: Some(Private::new(text.into())),
+        orig_num: Some(Private::new(text.into())),
+        user_data: Some(Private::new(text.into())),
+        ak: Some(text.into()),
+        record_flag: None,
+    }
+}
+
+/// A thousand connections, most of them with half a body that never ends, some with half a head.
+#[tokio::test]
+async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_nobody_out() -> Result<()> {
+    const BUFFER: usize = 16 * 1024 * 1024;
+    let buffer = BUFFER.to_string();
+    let flags = ["--connections", "1100", "--buffer-bytes", &buffer, "--body-timeout", "20", "--header-timeout", "20"];
+    let store = Store::start("hostile-store-connections", &flags).await?;
+    let before = store.resident_kib()?;
+    let half = vec![b' '; 300_000];
+    let mut connections = Vec::new();
+    for index in 0..1_000 {
+        let mut connection = Connection::open(&store.address).await.with_context(|| format!("connection {index}"))?;
+        let head = Head::post(paths::PUSHES).header("host", "store").header("content-type", "application/json");
+        let head = head.header("content-length", "600000");
+        if index % 10 == 0 {
+            connection.send(b"POST /v1/pushes HTTP/1.1\r\nhost: st").await?;
+        } else {
+            connection.send(head.end()).await?;
+            // Beyond its budget the store answers 503 and closes, before all of this is read.
+            let _ = connection.send(&half).await;
+        }
+        connections.push(connection);
+    }
+    let answer = http::get(&store.url(paths::HEALTH)).await?;
+    ensure!(answer.status == 200, "{}", answer.status);
+    let calls = http::get(&store.url(paths::CALLS)).await?;
+    ensure!(calls.status == 200, "{}", calls.status);
+    let during = store.resident_kib()?;
+    // The budget of all bodies, and for each connection its buffers. Of halves 270 MB were sent.
+    let bound = before + (BUFFER as u64) / 1024 + 1_000 * 96;
+    ensure!(during < bound, "resident {during} KiB with 1000 connections, {before} KiB before them; bound {bound}");
+    println!("resident: {before} KiB before, {during} KiB with 1000 connections");
+
+    let mut overloaded = 0;
+    for connection in connections.iter_mut().rev().take(20) {
+        if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(1), connection.answer()).await {
+            ensure!(answer.status == 503, "{}", answer.status);
+            overloaded += 1;
+        }
+    }
+    ensure!(overloaded > 0, "nobody was told that requests together hold too much");
+    drop(connections);
+    let push = json!({"pushId": HEX, "appKey": "a", "receivedAt": 1}).to_string();
+    let served = end_to_end::wait::until("room for a push", PATIENCE, async || {
+        let (status, _) = store.post(paths::PUSHES, push.clone()).await?;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    });
+    served.await
+}
