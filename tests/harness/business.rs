@@ -9,6 +9,7 @@ use privatenumber_contract::Record;
 use privatenumber_sim::business::Temper;
 use serde::Deserialize;
 
+use crate::containers::Service;
 use crate::directory::Directory;
 use crate::http;
 use crate::process::{Process, Start};
@@ -76,10 +77,14 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Business {
     address: String,
-    arguments: Vec<String>,
-    directory: Directory,
-    name: String,
+    place: Place,
     process: Process,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Process { arguments: Vec<String>, directory: Directory, name: String },
+    Container(Service),
 }
 
 impl Business {
@@ -105,8 +110,19 @@ impl Business {
             .arguments(&arguments)
             .run()?;
         let address = process.line("privatenumber-sim business listening on http://", PATIENCE).await?;
-        let (address, name) = (address.trim().to_owned(), name.to_owned());
-        Ok(Self { address, arguments, directory: directory.clone(), name, process })
+        let place = Place::Process { arguments, directory: directory.clone(), name: name.to_owned() };
+        Ok(Self { address: address.trim().to_owned(), place, process })
+    }
+
+    /// Starts one in a container.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    pub async fn start_in(service: Service) -> Result<Self> {
+        let mut process = service.start()?;
+        process.line("privatenumber-sim business listening on http://", PATIENCE).await?;
+        Ok(Self { address: service.address().to_owned(), place: Place::Container(service), process })
     }
 
     /// `127.0.0.1:PORT`.
@@ -186,7 +202,12 @@ impl Business {
         if self.process.is_running() {
             self.process.kill().await?;
         }
-        *self = Self::start_at(&self.address, &self.directory, &self.name, self.arguments.clone()).await?;
+        *self = match self.place.clone() {
+            Place::Process { arguments, directory, name } => {
+                Self::start_at(&self.address, &directory, &name, arguments).await?
+            }
+            Place::Container(service) => Self::start_in(service).await?,
+        };
         Ok(())
     }
 

@@ -95,6 +95,25 @@ impl Configuration {
         put(local, "filename", path.into())
     }
 
+    /// As the image's Dockerfile changes it: addresses, the module's place, and what shows the statistics to others.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn move_into_container(&mut self) -> Result<()> {
+        put(at(self.listener()?, "/address/socket_address")?, "address", "0.0.0.0".into())?;
+        self.module("/etc/envoy/private_number_gateway.wasm".as_ref())?;
+        for (file, list) in [("metrics-listener.yaml", "listeners"), ("admin-cluster.yaml", "clusters")] {
+            let path = products::repository().join("deploy/containers").join(file);
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let more: Vec<Value> =
+                serde_yaml_ng::from_str(&text).with_context(|| format!("{} is no YAML list", path.display()))?;
+            let list = at(&mut self.value, &format!("/static_resources/{list}"))?;
+            more.into_iter().try_for_each(|entry| push(list, entry))?;
+        }
+        Ok(())
+    }
+
     /// How the filter treats a push's headers, with Envoy's flag that goes with it.
     ///
     /// # Errors

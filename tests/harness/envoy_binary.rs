@@ -14,6 +14,11 @@ pub const DEFAULT_VERSION: &str = "1.40.0";
 /// The oldest this project runs on.
 const OLDEST: (u32, u32) = (1, 36);
 
+/// Of every minor version this project runs on the newest that can be fetched and runs wasm.
+///
+/// 1.38.3 is left out: the package's build of it has no wasm runtime.
+pub const SUPPORTED: [&str; 5] = ["1.36.4", "1.37.0", "1.38.2", "1.39.3", DEFAULT_VERSION];
+
 /// An Envoy that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvoyBinary {
@@ -62,6 +67,22 @@ pub const VERSION_VARIABLE: &str = "PRIVATENUMBER_ENVOY_VERSION";
 pub fn for_tests() -> Result<EnvoyBinary> {
     let version = env::var(VERSION_VARIABLE).ok().filter(|version| !version.is_empty());
     find(version.as_deref(), |_| {})
+}
+
+/// Looks in what an Envoy said that did not start for a reason that is the build's and not the configuration's.
+///
+/// # Errors
+///
+/// With the remedy, when there is one.
+pub fn explain(said: &str) -> Result<()> {
+    if said.contains("compiled without support for it") {
+        bail!(
+            "this build of Envoy has no wasm runtime (`Envoy was compiled without support for it`), so no wasm filter can run in \
+             it. Remedy: another version, one of {}, or the official image envoyproxy/envoy",
+            SUPPORTED.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn given_by_user(path: &Path, asked: Option<&str>) -> Result<EnvoyBinary> {
@@ -151,7 +172,16 @@ fn recent_enough(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULT_VERSION, parse_version, recent_enough};
+    use super::{DEFAULT_VERSION, SUPPORTED, explain, parse_version, recent_enough};
+
+    #[test]
+    fn an_envoy_without_wasm_is_told_from_one_with_a_bad_configuration() {
+        let said =
+            "Failed to create Wasm VM using envoy.wasm.runtime.v8 runtime. Envoy was compiled without support for it";
+        assert!(explain(said).unwrap_err().to_string().contains("1.38.2"));
+        assert!(explain("configuration refused: /push_path: must be a path").is_ok());
+        assert!(SUPPORTED.iter().all(|version| recent_enough(version)) && SUPPORTED.contains(&DEFAULT_VERSION));
+    }
 
     #[test]
     fn the_version_is_read_from_what_envoy_says() {

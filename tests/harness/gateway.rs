@@ -1,5 +1,5 @@
-//! A gateway: something that takes pushes at a URL and tells how it fares. Here it is an Envoy of its own with the module;
-//! nothing a caller sees depends on that.
+//! A gateway: something that takes pushes at a URL and tells how it fares. It is an Envoy of its own with the module, as a
+//! process or in a container; nothing a caller sees depends on that.
 
 mod envoy_process;
 mod statistics;
@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use self::envoy_process::EnvoyProcess;
+pub use self::envoy_process::Place;
 pub use self::statistics::Statistics;
 use crate::configuration::{Configuration, HeadersMode};
 use crate::directory::Directory;
-use crate::envoy_binary::EnvoyBinary;
 use crate::process::Process;
 use crate::{http, products, wait};
 
@@ -66,7 +66,7 @@ type Change = Box<dyn Fn(&mut Configuration) -> Result<()> + Send + Sync>;
 
 /// What kind of gateway is wanted. Everything not said is as shipped.
 pub struct Options {
-    envoy: EnvoyBinary,
+    place: Place,
     ports: Ports,
     concurrency: u32,
     headers: HeadersMode,
@@ -84,10 +84,11 @@ enum Ports {
 }
 
 impl Options {
-    /// A gateway in front of the store at `store` (`127.0.0.1:PORT`), on free ports, with one worker.
-    pub fn new(envoy: EnvoyBinary, store: &str) -> Self {
+    /// A gateway run by `place` (an [`EnvoyBinary`](crate::envoy_binary::EnvoyBinary), or a container) in front of the store
+    /// at `store` (`HOST:PORT`, as the gateway sees it), on free ports, with one worker.
+    pub fn new(place: impl Into<Place>, store: &str) -> Self {
         Self {
-            envoy,
+            place: place.into(),
             ports: Ports::Free,
             concurrency: 1,
             headers: HeadersMode::Hold,
@@ -143,11 +144,16 @@ impl Options {
 
     fn configuration(&self, directory: &Directory) -> Result<Configuration> {
         let mut configuration = Configuration::shipped()?;
-        if self.ports == Ports::Free {
-            configuration.admin_port(0)?;
-            configuration.gateway_port(0)?;
+        match (&self.place, self.ports) {
+            (Place::Container(_), _) => configuration.move_into_container()?,
+            (Place::Process(_), ports) => {
+                if ports == Ports::Free {
+                    configuration.admin_port(0)?;
+                    configuration.gateway_port(0)?;
+                }
+                configuration.module(&products::module()?)?;
+            }
         }
-        configuration.module(&products::module()?)?;
         configuration.cluster("store", &self.store)?;
         if !self.businesses.is_empty() {
             let mut entries = Vec::new();
@@ -164,6 +170,9 @@ impl Options {
             plugin.insert("businesses".to_owned(), Value::Array(entries));
         }
         if self.reloadable {
+            if let Place::Container(_) = self.place {
+                bail!("a gateway in a container can not reload: its configuration is part of the image");
+            }
             configuration.discover_filter(&directory.join("filter.json"))?;
         }
         configuration.headers(self.headers)?;
@@ -203,7 +212,7 @@ impl Gateway {
     pub async fn start(directory: &Directory, options: Options) -> Result<Self> {
         let configuration = options.configuration(directory)?;
         let envoy = EnvoyProcess::start(
-            &options.envoy,
+            &options.place,
             directory,
             &configuration,
             options.concurrency,

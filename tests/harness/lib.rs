@@ -6,6 +6,7 @@
 
 pub mod business;
 pub mod configuration;
+pub mod containers;
 pub mod directory;
 pub mod envoy_binary;
 pub mod fault;

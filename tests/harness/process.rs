@@ -1,4 +1,4 @@
-//! A child process that is watched, can be stopped in every way there is, and never outlives its owner.
+//! A child process, or a container, that is watched, can be stopped in every way there is, and never outlives its owner.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::{http, wait};
+use crate::{containers, http, wait};
 
 /// Lines kept in memory; the log file has all of them.
 const KEPT_LINES: usize = 20_000;
@@ -28,6 +28,7 @@ pub struct Start {
     environment: Vec<(OsString, OsString)>,
     log: PathBuf,
     directory: Option<PathBuf>,
+    container: Option<String>,
 }
 
 impl Start {
@@ -40,6 +41,7 @@ impl Start {
             environment: Vec::new(),
             log: log.into(),
             directory: None,
+            container: None,
         }
     }
 
@@ -64,6 +66,12 @@ impl Start {
     /// The directory it runs in.
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
+        self
+    }
+
+    /// The program is attached to this container: what is done to the process is done to the container.
+    pub fn attached_to(mut self, container: &str) -> Self {
+        self.container = Some(container.to_owned());
         self
     }
 
@@ -94,17 +102,19 @@ impl Start {
         if let Some(stderr) = child.stderr.take() {
             output.collect(stderr);
         }
-        let watchdog = watchdog(pid)?;
-        Ok(Process { name: self.name, log: self.log, pid, child, output, watchdog, over: false })
+        let watchdog = watchdog(pid, self.container.as_deref())?;
+        let (name, log, container) = (self.name, self.log, self.container);
+        Ok(Process { name, log, pid, container, child, output, watchdog, over: false })
     }
 }
 
-/// Ends the group of `pid` when this process dies without having let go of it (a crash, SIGKILL): its standard input then
-/// ends without a line.
-fn watchdog(pid: Pid) -> Result<(Child, ChildStdin)> {
+/// Ends the group of `pid`, and its container, when this process dies without having let go of it (a crash, SIGKILL): its
+/// standard input then ends without a line.
+fn watchdog(pid: Pid, container: Option<&str>) -> Result<(Child, ChildStdin)> {
+    const SCRIPT: &str = r#"read -r _ || { kill -s KILL -- "-$1"; test -z "$2" || docker rm --force --volumes "$2"; }"#;
     let mut command = Command::new("sh");
-    command.args(["-c", r#"read -r _ || kill -s KILL -- "-$1" 2>/dev/null"#, "watchdog"]);
-    command.arg(pid.as_raw_nonzero().to_string()).process_group(0);
+    command.args(["-c", SCRIPT, "watchdog", &pid.as_raw_nonzero().to_string(), container.unwrap_or_default()]);
+    command.process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().context("cannot run sh")?;
     let stdin = child.stdin.take().context("sh has no standard input")?;
@@ -117,6 +127,7 @@ pub struct Process {
     name: String,
     log: PathBuf,
     pid: Pid,
+    container: Option<String>,
     child: Child,
     output: Output,
     watchdog: (Child, ChildStdin),
@@ -221,7 +232,7 @@ impl Process {
     ///
     /// When it cannot be waited for.
     pub async fn kill(&mut self) -> Result<()> {
-        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        self.kill_at_once();
         let waited = self.child.wait().await;
         self.over().await;
         waited.map(drop).with_context(|| format!("cannot wait for {}", self.name))
@@ -249,7 +260,19 @@ impl Process {
         if self.over {
             bail!("{} has ended already", self.name);
         }
-        rustix::process::kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
+        let sent = match &self.container {
+            None => rustix::process::kill_process(self.pid, signal).map_err(anyhow::Error::from),
+            Some(container) => containers::signal(container, signal),
+        };
+        sent.with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    fn kill_at_once(&self) {
+        match &self.container {
+            None => drop(rustix::process::kill_process_group(self.pid, Signal::KILL)),
+            // Whoever is attached to it ends with it. It may have ended already.
+            Some(container) => drop(containers::signal(container, Signal::KILL)),
+        }
     }
 
     /// It has been waited for: its number may soon be another's, so the watchdog must let go.
@@ -265,7 +288,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Not waited for yet, so the number is still this process's. The watchdog's pipe closes with it.
         if !self.over {
-            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+            self.kill_at_once();
         }
     }
 }
@@ -348,7 +371,7 @@ mod tests {
         let mut process = shell("process-orphan", "echo ready; sleep 60 & wait").run().unwrap();
         process.line("ready", SOON).await.unwrap();
         // What the end of the owner does: the watchdog's standard input ends without a line.
-        let (nobody, stdin) = super::watchdog(process.pid).unwrap();
+        let (nobody, stdin) = super::watchdog(process.pid, None).unwrap();
         drop(stdin);
         let gone = wait::until("the process to be gone", SOON, async || {
             anyhow::ensure!(!process.is_running(), "it still runs");

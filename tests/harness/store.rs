@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use hyper::Method;
 use privatenumber_contract::{Binding, CallPage, CallView, ParkedPage, RegisteredBinding, paths};
 
+use crate::containers::Service;
 use crate::directory::Directory;
 use crate::http;
 use crate::process::{Process, Start};
@@ -19,9 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Store {
     address: String,
-    data: PathBuf,
-    log: PathBuf,
+    place: Place,
     process: Process,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Process { data: PathBuf, log: PathBuf },
+    Container(Service),
 }
 
 impl Store {
@@ -45,7 +51,18 @@ impl Store {
             .argument(&data)
             .run()?;
         let address = process.line("privatenumber-store listening on http://", PATIENCE).await?;
-        Ok(Self { address: address.trim().to_owned(), data, log, process })
+        Ok(Self { address: address.trim().to_owned(), place: Place::Process { data, log }, process })
+    }
+
+    /// Starts the one in a container.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    pub async fn start_in(service: Service) -> Result<Self> {
+        let mut process = service.start()?;
+        process.line("privatenumber-store listening on http://", PATIENCE).await?;
+        Ok(Self { address: service.address().to_owned(), place: Place::Container(service), process })
     }
 
     /// `127.0.0.1:PORT`.
@@ -87,7 +104,10 @@ impl Store {
         if self.process.is_running() {
             self.process.kill().await?;
         }
-        *self = Self::start_at(&self.address, self.data.clone(), self.log.clone()).await?;
+        *self = match self.place.clone() {
+            Place::Process { data, log } => Self::start_at(&self.address, data, log).await?,
+            Place::Container(service) => Self::start_in(service).await?,
+        };
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod answers;
 mod callbacks;
 mod configuration;
 mod graceful;
+mod mid_load;
 mod observability;
 mod once;
 mod outcomes;

@@ -2,13 +2,11 @@
 
 use anyhow::{Result, ensure};
 use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
 use privatenumber_contract::{CallState, Outcome};
 use privatenumber_sim::business::Temper;
 use privatenumber_sim::huawei::push_body;
 
-use crate::world::{World, cdrs, envoy};
+use crate::world::{World, cdrs};
 
 in_both_modes!(
     a_push_becomes_one_callback_and_one_outcome,
@@ -67,10 +65,7 @@ async fn p1_twenty_copies_at_once_are_called_back_once(mode: HeadersMode) -> Res
 
 async fn p1_two_gateways_one_callback(mode: HeadersMode) -> Result<()> {
     let world = World::start("p1-two-gateways", mode).await?;
-    let directory = Directory::fresh(&format!("p1-second-gateway-{mode:?}").to_lowercase())?;
-    let options = Options::new(envoy()?, world.faults.address());
-    let options = options.headers(mode).business(BusinessAt::demo(world.business.address()));
-    let second = Gateway::start(&directory, options).await?;
+    let second = world.another_gateway(mode).await?;
     let calls = cdrs(4, 30);
     for call in &calls {
         let cdr = std::slice::from_ref(call);

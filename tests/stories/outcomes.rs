@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use end_to_end::business::Business;
 use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::{BusinessAt, DEMO_AK};
+use end_to_end::gateway::DEMO_AK;
 use end_to_end::wait;
 use privatenumber_contract::{MaybeSent, NotSent, Outcome, Skipped};
 use privatenumber_sim::business::{Mode, Temper};
@@ -126,12 +125,8 @@ async fn p4_three_bad_cdrs_of_fifty_are_parked_and_the_others_go_on(mode: Header
 }
 
 async fn p4_a_business_that_hangs_delays_nobody_else(mode: HeadersMode) -> Result<()> {
-    let directory = end_to_end::directory::Directory::fresh(&format!("p4-quick-{mode:?}").to_lowercase())?;
-    let quick = Business::start(&directory, "quick-business", &[]).await?;
-    let at = BusinessAt::new("QUICK", quick.address());
-    let world =
-        World::with_business("p4-hanging", mode, &[], |slow| slow.timeout_ms = 8_000, |options| options.business(at))
-            .await?;
+    let (world, quick) =
+        World::with_another_business("p4-hanging", mode, |slow| slow.timeout_ms = 8_000, "QUICK").await?;
     world.business.behave(&Temper { mode: Mode::Hang, ..Temper::default() }).await?;
     let mut binding = demo_binding();
     (binding.ak, binding.subscription_id) = (Some("QUICK".to_owned()), None);

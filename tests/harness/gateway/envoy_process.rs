@@ -1,21 +1,43 @@
-//! Envoy as a child process, and where it really listens.
+//! Envoy as a child process or in a container, and where it really listens.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::configuration::{Configuration, LISTENER};
+use crate::containers::GatewayService;
 use crate::directory::Directory;
-use crate::envoy_binary::EnvoyBinary;
+use crate::envoy_binary::{self, EnvoyBinary};
 use crate::process::{Process, Start};
 use crate::{http, wait};
 
 /// How long it may take to be ready, and to stop.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What runs it.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A process of this program.
+    Process(EnvoyBinary),
+    /// A container, which has the number of workers and the environment that it was made with.
+    Container(GatewayService),
+}
+
+impl From<EnvoyBinary> for Place {
+    fn from(binary: EnvoyBinary) -> Self {
+        Self::Process(binary)
+    }
+}
+
+impl From<GatewayService> for Place {
+    fn from(service: GatewayService) -> Self {
+        Self::Container(service)
+    }
+}
+
 pub struct EnvoyProcess {
-    binary: EnvoyBinary,
+    place: Place,
     directory: Directory,
     concurrency: u32,
     environment: Vec<(String, String)>,
@@ -28,31 +50,54 @@ pub struct EnvoyProcess {
 
 impl EnvoyProcess {
     pub async fn start(
-        binary: &EnvoyBinary,
+        place: &Place,
         directory: &Directory,
         configuration: &Configuration,
         concurrency: u32,
         environment: Vec<(String, String)>,
     ) -> Result<Self> {
-        let (process, address, admin) = run(binary, directory, configuration, concurrency, &environment).await?;
-        let (binary, directory) = (binary.clone(), directory.clone());
-        Ok(Self { binary, directory, concurrency, environment, process, address, admin })
+        let (process, address, admin) = run(place, directory, configuration, concurrency, &environment).await?;
+        let (place, directory) = (place.clone(), directory.clone());
+        Ok(Self { place, directory, concurrency, environment, process, address, admin })
     }
 
     pub async fn restart(&mut self, configuration: &mut Configuration) -> Result<()> {
         if self.process.is_running() {
             self.process.kill().await?;
         }
-        // What pushes to it knows the address by now.
-        configuration.gateway_port(port(&self.address)?)?;
+        if let Place::Process(_) = self.place {
+            // What pushes to it knows the address by now.
+            configuration.gateway_port(port(&self.address)?)?;
+        }
         let (process, address, admin) =
-            run(&self.binary, &self.directory, configuration, self.concurrency, &self.environment).await?;
+            run(&self.place, &self.directory, configuration, self.concurrency, &self.environment).await?;
         (self.process, self.address, self.admin) = (process, address, admin);
         Ok(())
     }
 }
 
 async fn run(
+    place: &Place,
+    directory: &Directory,
+    configuration: &Configuration,
+    concurrency: u32,
+    environment: &[(String, String)],
+) -> Result<(Process, String, String)> {
+    match place {
+        Place::Process(binary) => run_process(binary, directory, configuration, concurrency, environment).await,
+        Place::Container(service) => run_container(service, configuration).await,
+    }
+}
+
+async fn run_container(service: &GatewayService, configuration: &Configuration) -> Result<(Process, String, String)> {
+    configuration.write(&service.configuration())?;
+    service.let_it_read()?;
+    let mut process = service.start()?;
+    process.answers(&format!("http://{}/ready", service.metrics()), PATIENCE).await?;
+    Ok((process, service.address().to_owned(), service.metrics().to_owned()))
+}
+
+async fn run_process(
     binary: &EnvoyBinary,
     directory: &Directory,
     configuration: &Configuration,
@@ -75,10 +120,13 @@ async fn run(
         start = start.environment(name, value);
     }
     let mut process = start.run()?;
+    let mut ended = false;
     let admin = wait::until("Envoy to name its admin interface", PATIENCE, async || {
-        if !process.is_running() {
+        // What it printed before it ended may arrive after its end is known: one more look.
+        if ended {
             return Ok(None);
         }
+        ended = !process.is_running();
         let text = std::fs::read_to_string(&admin_file).context("Envoy has not named it yet")?;
         if text.trim().is_empty() {
             Err(anyhow!("Envoy has not named it yet"))
@@ -86,7 +134,10 @@ async fn run(
             Ok(Some(text.trim().to_owned()))
         }
     });
-    let admin = admin.await?.with_context(|| format!("Envoy ended before it was ready:\n{}", process.tail(20)))?;
+    let Some(admin) = admin.await? else {
+        envoy_binary::explain(&process.lines().join("\n"))?;
+        bail!("Envoy ended before it was ready:\n{}", process.tail(20));
+    };
     process.answers(&format!("http://{admin}/ready"), PATIENCE).await?;
     let address = listener_address(&admin, LISTENER).await?;
     Ok((process, address, admin))

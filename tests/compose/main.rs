@@ -1,0 +1,40 @@
+//! The stories of `tests/stories`, told against the containers of `docker-compose.yml`, and what only containers can show.
+//!
+//! Needs a container engine and the images: `cargo xtask test --compose`.
+
+// A story that goes wrong may end as it likes.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
+// Not every story can be told here: those of faults need a proxy between gateway and store.
+#![allow(dead_code)]
+
+/// Tells a story once with the headers held and once with them passed on.
+macro_rules! in_both_modes {
+    ($($story:ident),+ $(,)?) => {$(
+        mod $story {
+            #[tokio::test]
+            async fn hold() -> anyhow::Result<()> {
+                super::$story(end_to_end::configuration::HeadersMode::Hold).await
+            }
+
+            #[tokio::test]
+            async fn pass() -> anyhow::Result<()> {
+                super::$story(end_to_end::configuration::HeadersMode::Pass).await
+            }
+        }
+    )+};
+}
+
+#[path = "../stories/answers.rs"]
+mod answers;
+#[path = "../stories/callbacks.rs"]
+mod callbacks;
+#[path = "../stories/mid_load.rs"]
+mod mid_load;
+#[path = "../stories/once.rs"]
+mod once;
+#[path = "../stories/outcomes.rs"]
+mod outcomes;
+#[path = "../stories/samples.rs"]
+mod samples;
+mod shipped;
+mod world;

@@ -1,0 +1,124 @@
+//! `docker-compose.yml` as it is shipped: what a new user does with it.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use end_to_end::containers::{Engine, free_ports, images_tag};
+use end_to_end::{http, wait};
+use serde_json::Value;
+
+/// Prometheus looks every five seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SERVICES: [&str; 4] = ["gateway", "store", "business", "prometheus"];
+
+/// The shipped stack under a name of its own; removed with its data when dropped.
+struct Stack {
+    engine: Engine,
+    name: String,
+    ports: [u16; 5],
+}
+
+impl Stack {
+    fn new(name: &str) -> Result<Self> {
+        let name = format!("privatenumber-{name}-{}", std::process::id());
+        Ok(Self { engine: Engine::find()?, name, ports: free_ports()? })
+    }
+
+    fn compose(&self, arguments: &[&str]) -> Command {
+        let [gateway, metrics, store, business, prometheus] = self.ports.map(|port| port.to_string());
+        let mut compose = self.engine.compose();
+        compose.args(arguments).env("COMPOSE_PROJECT_NAME", &self.name).env("IMAGE_TAG", images_tag());
+        compose.env("GATEWAY_PORT", gateway).env("METRICS_PORT", metrics).env("STORE_PORT", store);
+        compose.env("BUSINESS_PORT", business).env("PROMETHEUS_PORT", prometheus);
+        compose
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        succeed(&mut self.compose(arguments))
+    }
+
+    async fn ask(&self, port: usize, path: &str) -> Result<Value> {
+        http::get(&format!("http://127.0.0.1:{}{path}", self.ports[port])).await?.expect(200)?.json()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "5"]).output();
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<String> {
+    let Output { status, stdout, stderr } = command.output()?;
+    let said = String::from_utf8_lossy(&stdout).into_owned();
+    ensure!(status.success(), "{command:?} failed:\n{said}{}", String::from_utf8_lossy(&stderr));
+    Ok(said)
+}
+
+#[tokio::test]
+async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<()> {
+    let stack = Stack::new("shipped")?;
+    // Returns once everything the last ones depend on is healthy.
+    stack.run(&["up", "--detach", "--no-build"])?;
+    let huawei = ["run", "--rm", "-T", "huawei", "--calls", "40", "--batch", "4", "--json", "--quiet"];
+    let summary = stack.run(&huawei)?;
+    let start = summary.find('{').context("no summary")?;
+    let summary: Value = serde_json::from_str(&summary[start..])?;
+    ensure!(summary.to_string().contains("10"), "{summary}");
+
+    wait::until("40 callbacks, answered", PATIENCE, async || {
+        let counts = stack.ask(3, "/__control/counts").await?;
+        ensure!(counts["total"] == 40 && counts["max_per_call"] == 1, "{counts}");
+        let calls = stack.ask(2, "/v1/calls?limit=500&state=answered").await?;
+        let answered = calls["calls"].as_array().map_or(0, Vec::len);
+        ensure!(answered == 40, "{answered} answered");
+        Ok(())
+    })
+    .await?;
+
+    for service in SERVICES {
+        let container = stack.run(&["ps", "-q", service])?.trim().to_owned();
+        wait::until("the container to be healthy", PATIENCE, async || {
+            let format = "{{.State.Health.Status}}";
+            let health = succeed(Command::new("docker").args(["inspect", "--format", format, &container]))?;
+            ensure!(health.trim() == "healthy", "{service} is {health}");
+            Ok(())
+        })
+        .await?;
+        let user = succeed(Command::new("docker").args(["exec", &container, "id", "-u"]))?;
+        ensure!(user.trim() != "0", "{service} runs as root");
+    }
+
+    wait::until("Prometheus to have read both", PATIENCE, async || {
+        let up = stack.ask(4, "/api/v1/query?query=sum(up)").await?;
+        ensure!(up["data"]["result"][0]["value"][1] == "2", "{up}");
+        let claimed = "/api/v1/query?query=sum(privatenumber_cdrs_total%7Bverdict=%22claimed%22%7D)";
+        let claimed = stack.ask(4, claimed).await?;
+        ensure!(claimed["data"]["result"][0]["value"][1] == "40", "{claimed}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_data_outlives_the_containers() -> Result<()> {
+    let stack = Stack::new("kept-data")?;
+    stack.run(&["up", "--detach", "--no-build", "gateway"])?;
+    stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
+    let of_before = wait::until("5 calls, answered", PATIENCE, async || {
+        let calls = stack.ask(2, "/v1/calls?state=answered").await?;
+        ensure!(calls["calls"].as_array().is_some_and(|calls| calls.len() == 5), "{calls}");
+        Ok(calls)
+    })
+    .await?;
+    stack.run(&["down"])?;
+    stack.run(&["up", "--detach", "--no-build", "gateway"])?;
+    ensure!(stack.ask(2, "/v1/calls?state=answered").await? == of_before, "other calls than before");
+    // Pushed again after the restart: known, and nobody is called back for it.
+    stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
+    let counts = stack.ask(3, "/__control/counts").await?;
+    ensure!(counts["total"] == 0, "{counts}");
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Where a story takes place: processes on 127.0.0.1, with a proxy between gateway and store that can strike.
+
+use anyhow::Result;
+use end_to_end::business::Business;
+use end_to_end::directory::Directory;
+use end_to_end::envoy_binary::EnvoyBinary;
+use end_to_end::fault::FaultProxy;
+use end_to_end::gateway::Options;
+use end_to_end::store::Store;
+
+use super::{World, envoy};
+
+pub type Between = FaultProxy;
+
+/// Everything but the gateway.
+pub struct Started {
+    pub store: Store,
+    pub faults: Between,
+    pub business: Business,
+    /// What is to run the gateway, and where that finds the others.
+    pub gateway: EnvoyBinary,
+    pub store_address: String,
+    pub business_address: String,
+}
+
+pub async fn start(directory: &Directory, business_arguments: &[&str]) -> Result<Started> {
+    let store = Store::start(directory).await?;
+    let faults = FaultProxy::start(store.address()).await?;
+    let business = Business::start(directory, "business", business_arguments).await?;
+    let (store_address, business_address) = (faults.address().to_owned(), business.address().to_owned());
+    Ok(Started { store, faults, business, gateway: envoy()?, store_address, business_address })
+}
+
+/// What one more gateway is to be, and where it finds the business.
+pub fn another_gateway(world: &World) -> Result<(Options, String)> {
+    Ok((Options::new(envoy()?, world.faults.address()), world.business.address().to_owned()))
+}
+
+/// A second business, and where the gateway finds it.
+pub async fn another_business(directory: &Directory, _: &Between) -> Result<(Business, String)> {
+    let business = Business::start(directory, "another-business", &[]).await?;
+    let address = business.address().to_owned();
+    Ok((business, address))
+}
+
+/// How many requests of the gateway have reached the store.
+pub async fn requests_at_the_store(world: &World) -> Result<usize> {
+    Ok(world.faults.seen().len())
+}
