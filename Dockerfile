@@ -1,28 +1,46 @@
-# Three images from one build: `gateway` (Envoy with the module), `store` and `simulator`. See docker-compose.yml.
+# One build, several images: `gateway` (Envoy with the module), `store`, `simulator`, and `module` for init containers.
+# docker-compose.yml builds them; by hand: docker build --target gateway -t private-number-gateway .
+# Works with BuildKit and without.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
+RUN rustup target add wasm32-wasip1
 COPY . .
-# The caches keep rebuilds short; what is needed leaves them in the same step.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/build/target \
-    rustup target add wasm32-wasip1 \
-    && cargo build --locked --profile module --target wasm32-wasip1 -p private-number-gateway \
+# Which commit this is: the module says so in Envoy's log. --build-arg COMMIT=$(git rev-parse HEAD)
+ARG COMMIT=unknown
+# The same flags as `cargo xtask package` sets: no directory of the build is named in the module, so that the same commit gives
+# the same bytes everywhere.
+RUN cargo fetch --locked \
+    && flags="--remap-path-prefix=/build=/private-number-gateway" \
+    && for registry in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do \
+         flags="$flags --remap-path-prefix=$registry=/crates"; \
+       done \
+    && rust="$(rustc --print sysroot)/lib/rustlib/src/rust" \
+    && flags="$flags --remap-path-prefix=$rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')" \
+    && RUSTFLAGS="$flags" PRIVATENUMBER_COMMIT="$COMMIT" PRIVATENUMBER_PROFILE=module \
+       cargo build --locked --profile module --target wasm32-wasip1 -p private-number-gateway \
     && cargo build --locked --release -p privatenumber-store -p privatenumber-sim \
     && mkdir /built \
     && cp target/wasm32-wasip1/module/private_number_gateway.wasm /built/ \
-    && cp target/release/privatenumber-store target/release/privatenumber-sim /built/
+    && cp target/release/privatenumber-store target/release/privatenumber-sim /built/ \
+    && rm -rf target
 
 FROM envoyproxy/envoy:v1.40.0 AS gateway
 COPY --from=build /built/private_number_gateway.wasm /etc/envoy/
-COPY envoy.yaml deploy/containers/addresses.sed /tmp/
+COPY envoy.yaml /tmp/shipped/
+COPY deploy/containers /tmp/containers/
 # Every line of addresses.sed must have found its place, and Envoy must accept the result.
-RUN sed -f /tmp/addresses.sed /tmp/envoy.yaml > /etc/envoy/envoy.yaml \
-    && test "$(diff /tmp/envoy.yaml /etc/envoy/envoy.yaml | grep -c '^>')" = 4 \
+RUN cd /tmp/containers \
+    && sed -f addresses.sed /tmp/shipped/envoy.yaml > addressed.yaml \
+    && test "$(diff /tmp/shipped/envoy.yaml addressed.yaml | grep -c '^>')" = 4 \
+    && sed -e '/^  listeners:$/r metrics-listener.yaml' -e '/^  clusters:$/r admin-cluster.yaml' addressed.yaml \
+       > /etc/envoy/envoy.yaml \
+    && grep -q 'name: metrics' /etc/envoy/envoy.yaml && grep -q 'name: admin' /etc/envoy/envoy.yaml \
     && HUAWEI_APP_SECRET=only-to-validate envoy --mode validate -c /etc/envoy/envoy.yaml \
-    && rm /tmp/envoy.yaml /tmp/addresses.sed
-USER envoy
-EXPOSE 10000
+    && rm -r /tmp/shipped /tmp/containers
+# Envoy's own user in the official image, by number: Kubernetes cannot tell from a name that it is not root.
+USER 101:101
+EXPOSE 10000 9902
 ENTRYPOINT ["envoy"]
 CMD ["-c", "/etc/envoy/envoy.yaml", "--disable-hot-restart"]
 
@@ -30,7 +48,7 @@ FROM debian:bookworm-slim AS store
 RUN useradd --system --uid 10001 --no-create-home privatenumber \
     && install -d -o privatenumber -g privatenumber -m 0700 /data
 COPY --from=build /built/privatenumber-store /usr/local/bin/
-USER privatenumber
+USER 10001
 VOLUME /data
 EXPOSE 8090
 ENTRYPOINT ["privatenumber-store"]
@@ -39,7 +57,14 @@ CMD ["--listen", "0.0.0.0:8090", "--data", "/data/privatenumber.sqlite3"]
 FROM debian:bookworm-slim AS simulator
 RUN useradd --system --uid 10002 --no-create-home privatenumber
 COPY --from=build /built/privatenumber-sim /usr/local/bin/
-USER privatenumber
+USER 10002
 EXPOSE 8091
 ENTRYPOINT ["privatenumber-sim"]
 CMD ["business", "--listen", "0.0.0.0:8091", "--print"]
+
+# For an init container: copies the module into the volume that the proxy's container has as well, and ends. Mount the volume
+# at /module; the file there is plugin.wasm. Written beside and moved, so that no proxy ever reads half of it.
+FROM debian:bookworm-slim AS module
+COPY --from=build /built/private_number_gateway.wasm /plugin.wasm
+USER 65534
+CMD ["sh", "-c", "cp /plugin.wasm /module/.plugin.wasm && mv /module/.plugin.wasm /module/plugin.wasm"]
