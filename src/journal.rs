@@ -7,6 +7,19 @@ use crate::answer::AnswerKind;
 use crate::config::HeadersMode;
 use crate::dispatcher::Refusal;
 
+/// The commit this module was built from: what `PRIVATENUMBER_COMMIT` said during the build, else `unknown`.
+pub const COMMIT: &str = match option_env!("PRIVATENUMBER_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// How this module was compiled: what `PRIVATENUMBER_PROFILE` said during the build, else `debug` or `release`.
+pub const PROFILE: &str = match option_env!("PRIVATENUMBER_PROFILE") {
+    Some(profile) => profile,
+    None if cfg!(debug_assertions) => "debug",
+    None => "release",
+};
+
 /// How important an event is to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -28,6 +41,10 @@ pub enum Event {
     Configured {
         /// The module's version.
         version: &'static str,
+        /// The commit it was built from, see [`COMMIT`].
+        commit: &'static str,
+        /// How it was compiled, see [`PROFILE`].
+        profile: &'static str,
         /// The operator's own name for the configuration.
         #[serde(skip_serializing_if = "Option::is_none")]
         revision: Option<String>,

@@ -28,7 +28,7 @@ pub use request::{RequestHead, Text};
 
 use crate::callback::{self, Answer};
 use crate::config::{Business, Config};
-use crate::journal::{Event, Journal};
+use crate::journal::{self, Event, Journal};
 use crate::now::Now;
 use backlog::{Backlog, Batch};
 use claim::Claim;
@@ -163,6 +163,8 @@ impl Dispatcher {
             stirred: false,
             journal: vec![Event::Configured {
                 version: env!("CARGO_PKG_VERSION"),
+                commit: journal::COMMIT,
+                profile: journal::PROFILE,
                 revision: config.revision.clone(),
                 headers: config.headers,
                 businesses: config.businesses.all().len(),

@@ -3,6 +3,7 @@
 mod build;
 mod command;
 mod demo;
+mod package;
 mod stack;
 mod test;
 mod up;
@@ -47,6 +48,18 @@ enum Task {
     /// gateway 127.0.0.1:10000, Envoy's admin interface 9901, store 8090, business 8091. The demonstration's binding is
     /// registered; the commands to push to it are shown.
     Up(UpArguments),
+    /// Make what others load: the module, its checksum, its bill of materials, its images
+    ///
+    /// All of it is below target/package/: plugin.wasm and plugin.wasm.sha256; sbom.cdx.json; and two OCI image layouts,
+    /// image-compat and image-oci. The same commit gives the same bytes on every machine with the same Rust. Each image is
+    /// then unpacked as Istio does it and loaded into an Envoy.
+    Package {
+        /// Build a second time, from a copy of the sources in another directory, and compare the bytes
+        #[arg(long)]
+        verify: bool,
+        #[command(flatten)]
+        envoy: OneEnvoy,
+    },
     /// Check everything: format, lints, unit tests, module, end-to-end tests on a real Envoy
     ///
     /// Prints one line for each stage and at the end one line `test: N passed, N failed, N skipped`, in which a stage that
@@ -78,9 +91,13 @@ struct UpArguments {
 
 #[derive(Debug, clap::Args)]
 struct TestArguments {
-    /// The version of Envoy the end-to-end tests run on; may be given several times
+    /// The version of Envoy the end-to-end tests run on; may be given several times. `all`: the newest of every minor version
+    /// that this project supports
     #[arg(long, value_name = "VERSION")]
     envoy: Vec<String>,
+    /// Also tell the stories against containers; needs Docker or a compatible engine, with Compose
+    #[arg(long)]
+    compose: bool,
     /// Run only the tests whose names contain this, and none of the other checks
     filter: Option<String>,
 }
@@ -93,7 +110,10 @@ fn main() -> ExitCode {
         Task::Up(arguments) => {
             up::run(arguments.envoy.envoy.as_deref(), arguments.no_business, &arguments.data, arguments.concurrency)
         }
-        Task::Test(arguments) => return test::run(&arguments.envoy, arguments.filter.as_deref()),
+        Task::Package { verify, envoy } => package::run(envoy.envoy.as_deref(), verify),
+        Task::Test(arguments) => {
+            return test::run(&arguments.envoy, arguments.compose, arguments.filter.as_deref());
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

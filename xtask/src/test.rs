@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check there is, one line each.
 
+mod containers;
 mod panicking_helpers;
 mod report;
 
@@ -12,6 +13,7 @@ use end_to_end::{envoy_binary, products};
 use self::report::{Report, Tests};
 use crate::build::{self, FILTER, WASM_TARGET};
 use crate::command::{cargo, run as run_command, succeed};
+use crate::package;
 
 /// The largest module that is shipped: every worker of Envoy compiles it at start.
 const LARGEST_MODULE: u64 = 600 * 1024;
@@ -20,8 +22,11 @@ const LARGEST_MODULE: u64 = 600 * 1024;
 const STATIC_CHECKS: [&str; 6] =
     ["format", "clippy", "clippy for wasm", "no panicking helpers", "cargo deny", "module size"];
 
+/// The checks of what is shipped.
+const PACKAGING: [&str; 2] = ["package", "package is reproducible"];
+
 /// Runs all checks, or with `filter` the tests it selects, and says how many passed.
-pub fn run(versions: &[String], filter: Option<&str>) -> ExitCode {
+pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode {
     let mut report = Report::default();
     report.check("wasm target", build::wasm_target);
     match filter {
@@ -29,14 +34,20 @@ pub fn run(versions: &[String], filter: Option<&str>) -> ExitCode {
         Some(_) => STATIC_CHECKS.iter().for_each(|name| report.skip(name, "a filter was given")),
     }
     report.tests("unit, store and simulator tests", || {
-        tests("unit tests", &["--workspace", "--exclude", "end-to-end"], filter, None)
+        tests("unit tests", &["--workspace", "--exclude", "end-to-end"], filter, None, &[])
     });
     let built = report.check("build module", build::module);
     if filter.is_none() && built {
         report.check("module size", module_size);
     }
     let built = report.check("build store and simulator", build::programs) && built;
-    end_to_end(&mut report, versions, filter, built);
+    if filter.is_none() {
+        packaging(&mut report, versions);
+    } else {
+        PACKAGING.iter().for_each(|name| report.skip(name, "a filter was given"));
+    }
+    end_to_end(&mut report, &all(versions), filter, built);
+    containers::stories(&mut report, compose, filter);
     if filter.is_some() {
         report.fail_if_no_tests("no test has a name like this filter");
     }
@@ -57,6 +68,37 @@ fn static_checks(report: &mut Report) {
     } else {
         report.skip("cargo deny", "not installed; `cargo install --locked cargo-deny` adds it");
     }
+}
+
+/// Makes the package and loads it as a mesh would; then makes its module a second time.
+fn packaging(report: &mut Report, versions: &[String]) {
+    let [load, again] = PACKAGING;
+    let mut made = None;
+    report.check(load, || {
+        let package = package::make()?;
+        let version = all(versions).into_iter().next();
+        let version =
+            version.or_else(|| std::env::var(envoy_binary::VERSION_VARIABLE).ok().filter(|text| !text.is_empty()));
+        package.loads(&envoy_binary::find(version.as_deref(), |what| println!("{what}"))?)?;
+        made = Some(package);
+        Ok(())
+    });
+    match made {
+        Some(package) => drop(report.check(again, || package.is_reproducible())),
+        None => report.fail(again, "not run, because there is no package"),
+    }
+}
+
+/// The versions of Envoy that are asked for, `all` told apart.
+fn all(versions: &[String]) -> Vec<String> {
+    let mut asked: Vec<String> = Vec::new();
+    for version in versions {
+        let meant =
+            if version == "all" { envoy_binary::SUPPORTED.map(str::to_owned).to_vec() } else { vec![version.clone()] };
+        asked.extend(meant);
+    }
+    asked.dedup();
+    asked
 }
 
 fn has_cargo_deny() -> bool {
@@ -92,15 +134,15 @@ fn end_to_end(report: &mut Report, versions: &[String], filter: Option<&str>, bu
             }
         };
         report.tests(&format!("{name} ({})", envoy.version), || {
-            tests(&name, &["-p", "end-to-end"], filter, Some(&envoy.version))
+            tests(&name, &["-p", "end-to-end"], filter, Some(&envoy.version), &[])
         });
     }
 }
 
-/// Runs `cargo test` and reads from its output how many tests there were.
-fn tests(name: &str, packages: &[&str], filter: Option<&str>, envoy: Option<&str>) -> Result<Tests> {
+/// Runs `cargo test`, with `more` for the test programs themselves, and reads from its output how many tests there were.
+fn tests(name: &str, packages: &[&str], filter: Option<&str>, envoy: Option<&str>, more: &[&str]) -> Result<Tests> {
     let mut command = cargo(["test", "--no-fail-fast"]);
-    command.args(packages).args(filter);
+    command.args(packages).args(filter).arg("--").args(more);
     if let Some(version) = envoy {
         command.env(envoy_binary::VERSION_VARIABLE, version);
     }
