@@ -194,10 +194,13 @@ impl Process {
     /// When the process ends first, or the time is up; with the tail of its output.
     pub async fn answers(&mut self, url: &str, within: Duration) -> Result<()> {
         let what = format!("{} to answer", self.name);
+        let mut ended = false;
         let ready = wait::until(&what, within, async || {
-            if !self.is_running() {
+            // As for a line: its last words may come late.
+            if ended {
                 return Ok(false);
             }
+            ended = !self.is_running();
             http::get(url).await?.expect(200).map(|_| true)
         });
         match ready.await {

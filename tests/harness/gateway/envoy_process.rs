@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use crate::configuration::{Configuration, LISTENER};
@@ -134,11 +134,14 @@ async fn run_process(
             Ok(Some(text.trim().to_owned()))
         }
     });
-    let Some(admin) = admin.await? else {
-        envoy_binary::explain(&process.lines().join("\n"))?;
-        bail!("Envoy ended before it was ready:\n{}", process.tail(20));
+    let ready = match admin.await? {
+        Some(admin) => process.answers(&format!("http://{admin}/ready"), PATIENCE).await.map(|()| admin),
+        None => Err(anyhow!("Envoy ended before it was ready:\n{}", process.tail(20))),
     };
-    process.answers(&format!("http://{admin}/ready"), PATIENCE).await?;
+    if ready.is_err() {
+        envoy_binary::explain(&process.lines().join("\n"))?;
+    }
+    let admin = ready?;
     let address = listener_address(&admin, LISTENER).await?;
     Ok((process, address, admin))
 }
