@@ -3,6 +3,7 @@
 mod build;
 mod command;
 mod demo;
+mod long_runs;
 mod package;
 mod stack;
 mod test;
@@ -65,6 +66,27 @@ enum Task {
     /// Prints one line for each stage and at the end one line `test: N passed, N failed, N skipped`, in which a stage that
     /// holds no tests counts as one. What was skipped is named on the line before. The exit code is 0 if nothing failed.
     Test(TestArguments),
+    /// Run the filter's core and the store's claims under one virtual clock and one seed, by the thousand seeds
+    ///
+    /// Checks the promises after every step; a seed that breaks one is printed and replays exactly. `-- --help` shows its own
+    /// options, such as --seeds N, --seed S, --trace.
+    Simulate(LongRun),
+    /// Break real processes under load for minutes or hours, then check the promises
+    ///
+    /// Two Envoys, the store and two businesses are killed, frozen, cut off, filled up and reloaded. `-- --help` shows its own
+    /// options, such as --minutes M, --seed S, --quick.
+    Chaos(LongRun),
+    /// Push a million times through one Envoy and watch its memory
+    ///
+    /// `-- --help` shows its own options, such as --pushes N.
+    Soak(LongRun),
+}
+
+#[derive(Debug, clap::Args)]
+struct LongRun {
+    /// What is passed on to the run
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    options: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -114,14 +136,16 @@ fn main() -> ExitCode {
         Task::Test(arguments) => {
             return test::run(&arguments.envoy, arguments.compose, arguments.filter.as_deref());
         }
+        Task::Simulate(run) => return long_runs::simulate(&run.options).unwrap_or_else(|error| failed(&error)),
+        Task::Chaos(run) => return long_runs::end_to_end("chaos", &run.options).unwrap_or_else(|error| failed(&error)),
+        Task::Soak(run) => return long_runs::end_to_end("soak", &run.options).unwrap_or_else(|error| failed(&error)),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn setup(version: Option<&str>) -> Result<()> {

@@ -13,6 +13,7 @@ use end_to_end::{envoy_binary, products};
 use self::report::{Report, Tests};
 use crate::build::{self, FILTER, WASM_TARGET};
 use crate::command::{cargo, run as run_command, succeed};
+use crate::long_runs;
 use crate::package;
 
 /// The largest module that is shipped: every worker of Envoy compiles it at start.
@@ -24,6 +25,10 @@ const STATIC_CHECKS: [&str; 6] =
 
 /// The checks of what is shipped.
 const PACKAGING: [&str; 2] = ["package", "package is reproducible"];
+
+/// The long runs, cut short.
+const SIMULATION: &str = "simulation of 2000 seeds";
+const CHAOS: &str = "chaos among real processes";
 
 /// Runs all checks, or with `filter` the tests it selects, and says how many passed.
 pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode {
@@ -48,6 +53,12 @@ pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode
     }
     end_to_end(&mut report, &all(versions), filter, built);
     containers::stories(&mut report, compose, filter);
+    if filter.is_none() {
+        report.check(SIMULATION, long_runs::simulation_check);
+        report.check(CHAOS, long_runs::chaos_check);
+    } else {
+        [SIMULATION, CHAOS].iter().for_each(|name| report.skip(name, "a filter was given"));
+    }
     if filter.is_some() {
         report.fail_if_no_tests("no test has a name like this filter");
     }

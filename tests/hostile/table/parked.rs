@@ -113,10 +113,10 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     rows.push(row);
     // What grows most on its way into the store: three bytes for each that is no character.
     let head = b"{\"eventType\":\"fee\",\"feeLst\":[\"";
-    let filling = vec![0xff; 600_000];
+    let filling = vec![0xff; 1_048_576 - head.len() - 3];
     let raw = format!("\"{}\"", "\u{fffd}".repeat(filling.len()));
     rows.push(Row {
-        what: "parked: 600 KB of bytes that are no UTF-8".to_owned(),
+        what: "parked: as many bytes that are no UTF-8 as a push may have".to_owned(),
         request: signed.push().body([&head[..], &filling, b"\"]}"].concat()),
         expected: Expected::Parked { raw, reason: "/feeLst/0: is not UTF-8".to_owned() },
     });
