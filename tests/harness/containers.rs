@@ -205,7 +205,7 @@ impl Project {
         let mut compose = self.engine.compose();
         compose.arg("-f").arg(self.file());
         compose.env("COMPOSE_PROJECT_NAME", &self.name).env(SECRET_VARIABLE, DEMO_SECRET);
-        compose.env("IMAGE_TAG", images_tag()).env("ENVOY_CONCURRENCY", "2");
+        compose.env("IMAGE_TAG", images_tag()).env("ENVOY_CONCURRENCY", "1");
         compose.env("GATEWAY_PORT", self.ports.gateways[0].to_string());
         compose.env("METRICS_PORT", self.ports.metrics[0].to_string());
         compose.env("STORE_PORT", self.ports.store.to_string());
@@ -219,7 +219,7 @@ impl Project {
         let name = |service: &str| format!("{}-{service}", self.name);
         let business = ["business", "--listen", "0.0.0.0:8091"];
         let told_business = [&business, business_arguments].concat();
-        let command = ["-c", "/etc/gateway/envoy.json", "--disable-hot-restart", "--concurrency", "2"];
+        let command = ["-c", "/etc/gateway/envoy.json", "--disable-hot-restart", "--concurrency", "1"];
         let volume = |other| [format!("{}:/etc/gateway:ro", self.gateway_directory(other).display())];
         json!({
             "services": {

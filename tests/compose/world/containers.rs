@@ -47,14 +47,11 @@ pub async fn another_business(_: &Directory, project: &Between) -> Result<(Busin
     Ok((Business::start_in(project.business(true)).await?, ANOTHER_BUSINESS.to_owned()))
 }
 
-/// How many requests of the gateway have reached the store: all but those that only a story or the engine makes.
+/// How many pushes and outcomes of the gateway the store has taken.
 pub async fn requests_at_the_store(world: &World) -> Result<usize> {
-    const NOT_THE_GATEWAYS: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/v1/calls", "/v1/bindings"];
+    const COUNTERS: [&str; 2] = ["privatenumber_store_pushes_total{", "privatenumber_store_outcomes_total{"];
     let metrics = world.store.metrics().await?;
-    let lines = metrics.lines().filter(|line| {
-        line.starts_with("privatenumber_store_http_requests_total{")
-            && !NOT_THE_GATEWAYS.iter().any(|route| line.contains(route))
-    });
+    let lines = metrics.lines().filter(|line| COUNTERS.iter().any(|counter| line.starts_with(counter)));
     let counts = lines.map(|line| line.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok()));
     counts.sum::<Option<usize>>().context("the store's metrics are not counts")
 }

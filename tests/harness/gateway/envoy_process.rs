@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Place {
     /// A process of this program.
     Process(EnvoyBinary),
-    /// A container, which has the number of workers and the environment that it was made with.
+    /// A container, which has one worker and the environment that it was made with, whatever else is asked for.
     Container(GatewayService),
 }
 
