@@ -17,8 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use privatenumber_contract::{
-    CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PROBLEM_CONTENT_TYPE, PushAnswer, PushId, Skipped,
-    paths,
+    CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushAnswer, PushId, Skipped, paths,
 };
 use serde::Serialize;
 
@@ -398,18 +397,15 @@ impl Dispatcher {
 
     fn outcomes_answered(&mut self, batch: Batch, answer: &HttpAnswer<'_>, now: Now) {
         let count = batch.len();
-        let is_problem = answer.content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
-        match answer.status {
-            Some(200) if takes_all(answer.body, count) => {
-                let duration_ms = now.since(batch.sent_at);
-                self.backlog.landed(batch);
-                self.journal.push(Event::OutcomesReported { count, duration_ms });
-            }
-            Some(status @ (400 | 413 | 415 | 422)) if is_problem => {
-                self.backlog.landed(batch);
-                self.journal.push(Event::OutcomesRejected { count, status });
-            }
-            status => self.outcomes_failed(batch, status, now),
+        if answer.status == Some(200) && takes_all(answer.body, count) {
+            let duration_ms = now.since(batch.sent_at);
+            self.backlog.landed(batch);
+            self.journal.push(Event::OutcomesReported { count, duration_ms });
+        } else if let Some(status) = store_answer::rejection(answer.status, answer.content_type) {
+            self.backlog.landed(batch);
+            self.journal.push(Event::OutcomesRejected { count, status });
+        } else {
+            self.outcomes_failed(batch, answer.status, now);
         }
     }
 

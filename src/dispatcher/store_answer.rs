@@ -18,12 +18,16 @@ pub enum Head {
 
 /// Reads status and headers. `committed` is the value of [`privatenumber_contract::paths::COMMITTED_HEADER`].
 pub fn head(status: Option<u16>, content_type: Option<&[u8]>, committed: Option<&[u8]>, push_id: PushId) -> Head {
-    let is_problem = content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
     match status {
         Some(200) if committed == Some(push_id.to_string().as_bytes()) => Head::Committed,
-        Some(status @ (400 | 413 | 415 | 422)) if is_problem => Head::Rejected(status),
-        status => Head::Unclear(status),
+        status => rejection(status, content_type).map_or(Head::Unclear(status), Head::Rejected),
     }
+}
+
+/// The status of an answer by which the store refuses a request, of whatever kind, and always will.
+pub(super) fn rejection(status: Option<u16>, content_type: Option<&[u8]>) -> Option<u16> {
+    let is_problem = content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
+    status.filter(|status| is_problem && matches!(status, 400 | 413 | 415 | 422))
 }
 
 /// Reads the body of a committed answer to a push of `calls` calls; `None` where it is cut off or keeps no contract.

@@ -187,14 +187,15 @@ impl Exchange {
             _ => return AtResponse::LeaveAlone,
         };
         let push_id = request.push_id();
-        let answer = match store_answer::head(status, content_type, committed, push_id) {
+        let head = store_answer::head(status, content_type, committed, push_id);
+        let answer = match head {
             Head::Committed => Answer::Recorded,
             Head::Rejected(_) | Head::Unclear(_) => Answer::StoreUnavailable,
         };
         let body = if is_end { Vec::new() } else { answer.body() };
         let edits = response_edits(&answer, body.len());
         note_answer(dispatcher, Some(push_id), &answer);
-        self.state = match store_answer::head(status, content_type, committed, push_id) {
+        self.state = match head {
             Head::Committed if !is_end => State::Committed(request),
             Head::Committed => {
                 dispatcher.ask_again(request, status, now);
