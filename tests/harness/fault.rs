@@ -123,12 +123,17 @@ impl FaultProxy {
         Ok(())
     }
 
-    /// All requests so far.
+    /// Forgets the requests so far, which it keeps in memory with their bodies otherwise.
+    pub fn forget(&self) {
+        self.state().seen.clear();
+    }
+
+    /// All requests since the start, or since they were [forgotten](Self::forget).
     pub fn seen(&self) -> Vec<Seen> {
         self.state().seen.clone()
     }
 
-    /// How many requests to `path` arrived so far.
+    /// How many of them were to `path`.
     pub fn count(&self, path: &str) -> usize {
         self.state().seen.iter().filter(|seen| seen.path == path).count()
     }
@@ -304,5 +309,7 @@ mod tests {
         proxy.come_back().await.unwrap();
         assert_eq!(http::get(&url).await.unwrap().status, 200);
         assert_eq!(proxy.count("/v1/pushes"), 7);
+        proxy.forget();
+        assert_eq!(proxy.count("/v1/pushes"), 0);
     }
 }

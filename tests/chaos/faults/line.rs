@@ -12,6 +12,7 @@ use crate::stack::CALLBACK_PATH;
 /// Between a gateway and the store.
 pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<()> {
     while plan.pause(1_000, 6_000).await {
+        line.forget();
         if plan.percent() < 20 {
             plan.journal.fault("store line cut");
             cut(&mut plan, line).await?;
@@ -37,6 +38,7 @@ pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<
 /// Between the gateways and a business.
 pub async fn strike_business_line(mut plan: Plan, line: &mut FaultProxy) -> Result<()> {
     while plan.pause(1_000, 6_000).await {
+        line.forget();
         if plan.percent() < 30 {
             plan.journal.fault("business line cut");
             cut(&mut plan, line).await?;
