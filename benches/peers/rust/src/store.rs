@@ -1,0 +1,65 @@
+//! What the store is asked and told.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::{Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use privatenumber_contract::{OutcomeReport, Outcomes, Push, paths};
+
+use crate::client::{Client, USER_AGENT};
+
+/// The store did not say that it has committed. Anything may have become of the request.
+#[derive(Debug)]
+pub struct NotCommitted;
+
+/// The store's side of the contract.
+pub struct Store {
+    client: Client,
+    pushes: Uri,
+    outcomes: Uri,
+}
+
+impl Store {
+    /// The store at `origin`.
+    pub fn new(origin: &Uri) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: Client::new(Duration::from_secs(30)),
+            pushes: at(origin, paths::PUSHES)?,
+            outcomes: at(origin, paths::OUTCOMES)?,
+        })
+    }
+
+    /// Has a push committed. Returns the JSON of a [`PushAnswer`](privatenumber_contract::PushAnswer).
+    pub async fn commit(&self, push: &Push<'_>) -> Result<Bytes, NotCommitted> {
+        let request = post(&self.pushes, serde_json::to_vec(push)).ok_or(NotCommitted)?;
+        let (status, headers, body) = self.client.send(request).await.map_err(|_| NotCommitted)?;
+        let committed = headers.get(paths::COMMITTED_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        if status == StatusCode::OK && committed == Some(push.push_id) { Ok(body) } else { Err(NotCommitted) }
+    }
+
+    /// Tells what became of one callback.
+    pub async fn report(&self, report: OutcomeReport) -> Result<(), NotCommitted> {
+        let outcomes = Outcomes { outcomes: vec![report] };
+        let request = post(&self.outcomes, serde_json::to_vec(&outcomes)).ok_or(NotCommitted)?;
+        match self.client.send(request).await {
+            Ok((StatusCode::OK, _, _)) => Ok(()),
+            _ => Err(NotCommitted),
+        }
+    }
+}
+
+/// The address of `path` at `origin`.
+pub fn at(origin: &Uri, path: &'static str) -> anyhow::Result<Uri> {
+    let mut parts = origin.clone().into_parts();
+    parts.path_and_query = Some(path.parse()?);
+    Ok(Uri::from_parts(parts)?)
+}
+
+fn post(uri: &Uri, body: serde_json::Result<Vec<u8>>) -> Option<Request<Full<Bytes>>> {
+    Request::post(uri.clone())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, USER_AGENT)
+        .body(Full::from(body.ok()?))
+        .ok()
+}
