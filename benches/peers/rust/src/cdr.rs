@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_push_of_this_application_is_refused() {
-        let good = include_str!("../../../../tests/samples/ax-fee-a-called-answered-recorded.json");
+        let good = include_str!("../../../../tests/samples/ax-fee-a-calling-answered-recorded.json");
         assert!(read(good.as_bytes(), APP_KEY, "AK", 0).is_ok());
         assert!(read(good.as_bytes(), "anotherAppKey", "AK", 0).is_err());
         for (from, to) in [

@@ -6,8 +6,12 @@ use axum::body::Bytes;
 use axum::http::{Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use privatenumber_contract::{OutcomeReport, Outcomes, Push, paths};
+use tokio::sync::Semaphore;
 
 use crate::client::{Client, USER_AGENT};
+
+/// So many outcomes are reported at a time: a store takes only so many connections.
+const REPORTS_AT_A_TIME: usize = 256;
 
 /// The store did not say that it has committed. Anything may have become of the request.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Store {
     client: Client,
     pushes: Uri,
     outcomes: Uri,
+    reports: Semaphore,
 }
 
 impl Store {
@@ -27,6 +32,7 @@ impl Store {
             client: Client::new(Duration::from_secs(30)),
             pushes: at(origin, paths::PUSHES)?,
             outcomes: at(origin, paths::OUTCOMES)?,
+            reports: Semaphore::new(REPORTS_AT_A_TIME),
         })
     }
 
@@ -40,6 +46,7 @@ impl Store {
 
     /// Tells what became of one callback.
     pub async fn report(&self, report: OutcomeReport) -> Result<(), NotCommitted> {
+        let _slot = self.reports.acquire().await.map_err(|_| NotCommitted)?;
         let outcomes = Outcomes { outcomes: vec![report] };
         let request = post(&self.outcomes, serde_json::to_vec(&outcomes)).ok_or(NotCommitted)?;
         match self.client.send(request).await {
