@@ -7,7 +7,7 @@ use privatenumber_contract::{NotSent, Outcome};
 
 use crate::answer::AnswerKind;
 use crate::dispatcher::{Gauges, Refusal};
-use crate::journal::Event;
+use crate::journal::{self, Event};
 
 macro_rules! closed_set {
     ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
@@ -109,6 +109,26 @@ closed_set! {
     }
 }
 
+/// Digits by which a commit is named in a label; the log has all of them.
+const COMMIT_DIGITS: usize = 12;
+
+/// The name of the gauge that is always 1 and says which build this is, as [`Event::Configured`] does in the log.
+///
+/// The version keeps its dots: `stats_tags` read it up to `.commit.`.
+pub fn build_info() -> String {
+    let (version, commit, profile) = (env!("CARGO_PKG_VERSION"), shortened(journal::COMMIT), journal::PROFILE);
+    format!("privatenumber_build_info.version.{version}.commit.{commit}.profile.{profile}")
+}
+
+/// A full commit id by its first digits, with what is added to it (`-dirty`); whatever else names a commit, as it is.
+fn shortened(commit: &str) -> String {
+    let added = commit.trim_start_matches(|digit: char| digit.is_ascii_hexdigit());
+    match commit.len() - added.len() {
+        40.. => format!("{commit:.COMMIT_DIGITS$}{added}"),
+        _ => commit.to_owned(),
+    }
+}
+
 /// The value of `gauge` among `gauges`.
 pub fn gauge(gauge: Gauge, gauges: &Gauges) -> usize {
     match gauge {
@@ -187,5 +207,53 @@ fn of_refusal(refusal: Refusal) -> Counter {
     match refusal.not_sent() {
         NotSent::NoCluster => Counter::RefusedNoCluster,
         _ => Counter::RefusedNoHealthyHost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counter, Gauge, Histogram, build_info, shortened};
+
+    const OPERATIONS: [&str; 2] = [include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")];
+
+    #[test]
+    fn the_build_is_in_the_name_as_it_is_in_the_log() {
+        let version = env!("CARGO_PKG_VERSION");
+        let (commit, profile) = (crate::journal::COMMIT, crate::journal::PROFILE);
+        assert_eq!(
+            build_info(),
+            format!("privatenumber_build_info.version.{version}.commit.{}.profile.{profile}", shortened(commit))
+        );
+    }
+
+    #[test]
+    fn a_commit_is_named_by_its_first_digits_and_what_is_added() {
+        let id = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(shortened(id), "0123456789ab");
+        assert_eq!(shortened(&format!("{id}-dirty")), "0123456789ab-dirty");
+        assert_eq!(shortened(&id.repeat(2)), "0123456789ab");
+        for other in ["unknown", "", "0123456789ab", "release-0.1.0", "é"] {
+            assert_eq!(shortened(other), other);
+        }
+    }
+
+    #[test]
+    fn every_metric_stands_in_the_tables_of_operations() {
+        let build_info = build_info();
+        let counters = Counter::ALL.iter().map(|counter| counter.name());
+        let gauges = Gauge::ALL.iter().map(|gauge| gauge.name());
+        let histograms = Histogram::ALL.iter().map(|histogram| histogram.name());
+        for name in counters.chain(gauges).chain(histograms).chain([build_info.as_str()]) {
+            let mut parts = name.split('.');
+            let metric = parts.next().unwrap();
+            // Of the build only the labels are in the tables, not what they say.
+            let labels: Vec<_> =
+                if name == build_info { vec!["version", "commit", "profile"] } else { parts.collect() };
+            for text in OPERATIONS {
+                for word in labels.iter().chain([&metric]) {
+                    assert!(text.contains(&format!("`{word}`")), "`{word}` of {name} is in no table");
+                }
+            }
+        }
     }
 }

@@ -15,9 +15,13 @@ pub struct Meters {
 }
 
 impl Meters {
-    /// Defines the whole set.
+    /// Defines the whole set, and says in it which build this is.
     pub fn define() -> Self {
         let define = |kind: MetricType, name: &str| hostcalls::define_metric(kind, name).ok();
+        if let Some(id) = define(MetricType::Gauge, &metrics::build_info()) {
+            // Set, not added to: it is 1 however many VMs share it.
+            let _ = hostcalls::record_metric(id, 1);
+        }
         Self {
             counters: Counter::ALL.iter().map(|counter| define(MetricType::Counter, counter.name())).collect(),
             gauges: Gauge::ALL.iter().map(|gauge| define(MetricType::Gauge, gauge.name())).collect(),

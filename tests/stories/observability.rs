@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, World, cdrs};
 
-in_both_modes!(metrics_have_labels, p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer);
+in_both_modes!(
+    metrics_have_labels,
+    a_metric_names_the_build_before_and_after_a_reload,
+    p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer,
+);
 
 async fn metrics_have_labels(mode: HeadersMode) -> Result<()> {
     let world = World::start("metrics", mode).await?;
@@ -46,6 +50,51 @@ async fn metrics_have_labels(mode: HeadersMode) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+async fn a_metric_names_the_build_before_and_after_a_reload(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("build-info", mode, &[], |options| options.reloadable().concurrency(2)).await?;
+    the_build_is_named_once(&world).await?;
+    world
+        .gateway
+        .reload(|plugin| {
+            plugin["revision"] = json!("the same build");
+            Ok(())
+        })
+        .await?;
+    world.push(&cdrs(540, 1)).await?;
+    world.settled_calls(1).await?;
+    the_build_is_named_once(&world).await?;
+    world.ends_well().await
+}
+
+/// However many VMs there are, the statistics name one build, the one that the log names, and its value is 1.
+async fn the_build_is_named_once(world: &World) -> Result<()> {
+    let logs = world.gateway.logs();
+    let line = logs.iter().find(|line| line.contains(r#""event":"configured""#)).context("no line of the start")?;
+    let start = line.find('{').context("the line of the start holds no object")?;
+    let configured: Value = serde_json::from_str(&line[start..])?;
+    let said = |member: &str| configured[member].as_str().with_context(|| format!("no {member} in {line}"));
+    let (version, commit, profile) = (said("version")?, shortened(said("commit")?), said("profile")?);
+    ensure!(version == env!("CARGO_PKG_VERSION"), "it says that it is version {version}");
+
+    let statistics = world.gateway.statistics().await?;
+    let ours: Vec<_> = statistics.iter().filter(|(name, _)| name.contains("build_info")).collect();
+    let name = format!("wasmcustom.privatenumber_build_info.version.{version}.commit.{commit}.profile.{profile}");
+    ensure!(ours == [(name.as_str(), 1)], "not {name} alone, with the value 1: {ours:?}");
+
+    let prometheus = world.gateway.prometheus().await?;
+    let ours: Vec<_> =
+        prometheus.lines().filter(|line| line.contains("build_info") && !line.starts_with('#')).collect();
+    let labelled =
+        format!(r#"privatenumber_build_info{{version="{version}",commit="{commit}",profile="{profile}"}} 1"#);
+    ensure!(ours == [labelled.as_str()], "not {labelled} alone: {ours:?}");
+    Ok(())
+}
+
+/// A full commit id by its first twelve digits, with what is added to it.
+fn shortened(commit: &str) -> String {
+    if commit.len() < 40 { commit.to_owned() } else { format!("{}{}", &commit[..12], &commit[40..]) }
 }
 
 /// Whatever a log line, a metric or an answer must not contain.
