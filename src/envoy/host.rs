@@ -1,5 +1,6 @@
 //! Hostcalls, in the core's words.
 
+use std::cell::Cell;
 use std::time::{Instant, SystemTime};
 
 use proxy_wasm::hostcalls;
@@ -11,33 +12,68 @@ use crate::exchange::HeaderEdits;
 use crate::journal::Level;
 use crate::now::Now;
 
-/// Reads the host's clocks.
+/// How long the difference between the host's two clocks is believed, milliseconds: so late is a wall clock noticed that was
+/// set to another time.
+const WALL_CLOCK_TRUST_MS: u64 = 1_000;
+
+/// Random bytes taken from the host at a time: for 64 push ids.
+const RANDOM_BYTES: usize = 1_024;
+
+/// Reads the host's clocks: one hostcall each time, two once a second.
 pub struct Clock {
     start: Instant,
+    /// The wall clock's time at `start`, and the monotonic moment it was last looked at.
+    wall_at_start: Cell<Option<(i64, u64)>>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), wall_at_start: Cell::default() }
     }
 }
 
 impl Clock {
     /// This moment.
     pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now {
-            monotonic_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
-            wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+        let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = i64::try_from(monotonic_ms).unwrap_or(i64::MAX);
+        let trusted = self.wall_at_start.get().filter(|(_, seen)| monotonic_ms.saturating_sub(*seen) < WALL_CLOCK_TRUST_MS);
+        let wall_at_start = trusted.map_or_else(|| wall_ms().saturating_sub(elapsed), |(wall_at_start, _)| wall_at_start);
+        if trusted.is_none() {
+            self.wall_at_start.set(Some((wall_at_start, monotonic_ms)));
         }
+        Now { monotonic_ms, wall_ms: wall_at_start.saturating_add(elapsed) }
     }
 }
 
-/// 128 random bits; `None` if the host has none to give.
-pub fn random() -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
+fn wall_ms() -> i64 {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Random bits from the host, some in store: a hostcall is dearer than its bytes.
+pub struct Random {
+    bytes: [u8; RANDOM_BYTES],
+    used: usize,
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Self { bytes: [0; RANDOM_BYTES], used: RANDOM_BYTES }
+    }
+}
+
+impl Random {
+    /// 128 bits that were given to nobody else; `None` if the host has none to give.
+    pub fn draw(&mut self) -> Option<[u8; 16]> {
+        if self.used >= RANDOM_BYTES {
+            getrandom::fill(&mut self.bytes).ok()?;
+            self.used = 0;
+        }
+        let drawn = self.bytes.get(self.used..)?.first_chunk().copied()?;
+        self.used += drawn.len();
+        Some(drawn)
+    }
 }
 
 /// A header of a map that exists, its first value.
@@ -45,9 +81,22 @@ pub fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(map, name).ok().flatten()
 }
 
-/// `:status` of a map that exists.
-pub fn status(map: MapType) -> Option<u16> {
-    std::str::from_utf8(&header(map, ":status")?).ok()?.parse().ok()
+/// Names and values of a map that exists, in their order.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// All headers of a map that exists: one hostcall, where each header by itself would be one.
+pub fn headers(map: MapType) -> Headers {
+    hostcalls::get_map_bytes(map).unwrap_or_default()
+}
+
+/// The first value of `name` among `headers`.
+pub fn first<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {
+    headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+}
+
+/// `:status` among `headers`.
+pub fn status(headers: &Headers) -> Option<u16> {
+    std::str::from_utf8(first(headers, ":status")?).ok()?.parse().ok()
 }
 
 /// Up to `size` bytes of a body.
@@ -63,19 +112,9 @@ pub fn replace_body(buffer: BufferType, size: usize, body: &[u8]) {
     let _ = hostcalls::set_buffer(buffer, 0, size, body);
 }
 
-/// Applies edits to a map that exists.
-pub fn edit(map: MapType, edits: &HeaderEdits) {
-    for name in &edits.remove {
-        let _ = hostcalls::remove_map_value(map, name);
-    }
-    for (name, value) in &edits.set {
-        set_header(map, name, value);
-    }
-}
-
-/// Sets one header of a map that exists.
-pub fn set_header(map: MapType, name: &str, value: &str) {
-    let _ = hostcalls::set_map_value(map, name, Some(value));
+/// Makes of a map that exists, and holds `headers`, what the edits say.
+pub fn edit(map: MapType, headers: &Headers, edits: &HeaderEdits) {
+    let _ = hostcalls::set_map_bytes(map, edits.applied(headers));
 }
 
 /// Answers the request in the store's place.
@@ -90,9 +129,10 @@ pub fn log(level: Level, line: &str) {
     let _ = hostcalls::log(host_level(level), line);
 }
 
-/// Whether Envoy's log takes lines of this level now.
-pub fn logs(level: Level) -> bool {
-    hostcalls::get_log_level().is_ok_and(|least| host_level(level) as u32 >= least as u32)
+/// The least level of lines that Envoy's log takes now; `None` for none of them.
+pub fn log_level() -> Option<Level> {
+    let least = hostcalls::get_log_level().ok()? as u32;
+    [Level::Debug, Level::Info, Level::Warn, Level::Error].into_iter().find(|level| host_level(*level) as u32 >= least)
 }
 
 fn host_level(level: Level) -> LogLevel {

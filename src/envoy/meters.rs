@@ -1,5 +1,7 @@
 //! Envoy's statistics, defined once for each VM: the host makes a new entry at every definition.
 
+use std::cell::Cell;
+
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::MetricType;
 
@@ -7,10 +9,12 @@ use crate::dispatcher::Gauges;
 use crate::journal::Event;
 use crate::metrics::{self, Counter, Gauge, Histogram};
 
-/// The host's ids of the closed set. One that could not be defined is not counted.
+/// The host's ids of the closed set, and what it has yet to be told. One that could not be defined is not counted.
+///
+/// Counters and gauges are told together and not at every event: a hostcall is dearer than what it counts.
 pub struct Meters {
-    counters: Vec<Option<u32>>,
-    gauges: Vec<Option<u32>>,
+    counters: Vec<(Option<u32>, Cell<i64>)>,
+    gauges: Vec<(Option<u32>, Cell<i64>)>,
     histograms: Vec<Option<u32>>,
 }
 
@@ -22,9 +26,11 @@ impl Meters {
             // Set, not added to: it is 1 however many VMs share it.
             let _ = hostcalls::record_metric(id, 1);
         }
+        let counter = |counter: &Counter| (define(MetricType::Counter, counter.name()), Cell::default());
+        let gauge = |gauge: &Gauge| (define(MetricType::Gauge, gauge.name()), Cell::default());
         Self {
-            counters: Counter::ALL.iter().map(|counter| define(MetricType::Counter, counter.name())).collect(),
-            gauges: Gauge::ALL.iter().map(|gauge| define(MetricType::Gauge, gauge.name())).collect(),
+            counters: Counter::ALL.iter().map(counter).collect(),
+            gauges: Gauge::ALL.iter().map(gauge).collect(),
             histograms: Histogram::ALL.iter().map(|one| define(MetricType::Histogram, one.name())).collect(),
         }
     }
@@ -34,12 +40,12 @@ impl Meters {
         metrics::count(
             event,
             |counter, number| {
-                if let (Some(id), Ok(offset)) = (id(&self.counters, counter as usize), i64::try_from(number)) {
-                    let _ = hostcalls::increment_metric(id, offset);
+                if let (Some((_, untold)), Ok(number)) = (self.counters.get(counter as usize), i64::try_from(number)) {
+                    untold.set(untold.get().saturating_add(number));
                 }
             },
             |histogram, value| {
-                if let Some(id) = id(&self.histograms, histogram as usize) {
+                if let Some(id) = self.histograms.get(histogram as usize).copied().flatten() {
                     let _ = hostcalls::record_metric(id, value);
                 }
             },
@@ -51,15 +57,21 @@ impl Meters {
         for gauge in Gauge::ALL {
             let (old, new) = (metrics::gauge(*gauge, before), metrics::gauge(*gauge, after));
             let change = i64::try_from(new).unwrap_or(i64::MAX) - i64::try_from(old).unwrap_or(i64::MAX);
-            if let Some(id) = id(&self.gauges, *gauge as usize)
-                && change != 0
-            {
-                let _ = hostcalls::increment_metric(id, change);
+            if let Some((_, untold)) = self.gauges.get(*gauge as usize) {
+                untold.set(untold.get().saturating_add(change));
             }
         }
     }
-}
 
-fn id(ids: &[Option<u32>], index: usize) -> Option<u32> {
-    ids.get(index).copied().flatten()
+    /// Tells the host everything it has yet to be told.
+    pub fn tell(&self) {
+        for (id, untold) in self.counters.iter().chain(&self.gauges) {
+            let change = untold.take();
+            if let Some(id) = id
+                && change != 0
+            {
+                let _ = hostcalls::increment_metric(*id, change);
+            }
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::worker::Worker;
 use crate::config::Config;
 use crate::dispatcher::HttpAnswer;
 use crate::journal::Level;
+use crate::now::Now;
 
 /// As much of a callback's answer as tells Envoy's own from a business's.
 const ANSWER_BEGINNING: usize = 512;
@@ -23,11 +24,11 @@ pub struct Root {
 }
 
 impl Root {
-    fn work(&self) {
+    fn work(&self, now: Now) {
         let Some(worker) = &self.worker else { return };
-        worker.pump();
+        worker.pump(now);
         if worker.is_drained() {
-            worker.note_drained();
+            worker.note_drained(now);
             let _ = hostcalls::done();
         }
     }
@@ -38,28 +39,26 @@ impl Context for Root {
         let Some(worker) = &self.worker else { return };
         let now = worker.now();
         let is_callback = worker.dispatcher.borrow().is_callback(token);
-        let map = MapType::HttpCallResponseHeaders;
         // An answer that was cut off has no headers, and asking for one would trap the VM.
-        let has_headers = header_count > 0;
-        let header = |name: &str| if has_headers { host::header(map, name) } else { None };
-        let status = if has_headers { host::status(map) } else { None };
-        let from_upstream = header("x-envoy-upstream-service-time").is_some();
-        let (content_type, committed, body) = if is_callback {
-            let size = if from_upstream { 0 } else { body_size.min(ANSWER_BEGINNING) };
-            (None, None, host::body(BufferType::HttpCallResponseBody, size))
-        } else {
-            let body = host::body(BufferType::HttpCallResponseBody, body_size);
-            (header("content-type"), header(privatenumber_contract::paths::COMMITTED_HEADER), body)
+        let headers =
+            if header_count > 0 { host::headers(MapType::HttpCallResponseHeaders) } else { host::Headers::new() };
+        let from_upstream = host::first(&headers, "x-envoy-upstream-service-time").is_some();
+        // Of a callback's answer only that is looked at which tells Envoy's own from a business's.
+        let wanted = match (is_callback, from_upstream) {
+            (true, true) => 0,
+            (true, false) => body_size.min(ANSWER_BEGINNING),
+            (false, _) => body_size,
         };
+        let body = host::body(BufferType::HttpCallResponseBody, wanted);
         let answer = HttpAnswer {
-            status,
+            status: host::status(&headers),
             from_upstream,
-            content_type: content_type.as_deref(),
-            committed: committed.as_deref(),
+            content_type: host::first(&headers, "content-type"),
+            committed: host::first(&headers, privatenumber_contract::paths::COMMITTED_HEADER),
             body: &body,
         };
         worker.dispatcher.borrow_mut().answered(token, &answer, now);
-        self.work();
+        self.work(now);
     }
 
     fn on_done(&mut self) -> bool {
@@ -92,14 +91,14 @@ impl RootContext for Root {
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
-        if let Some(worker) = &self.worker {
-            worker.answer_bell(queue);
-        }
-        self.work();
+        let Some(worker) = &self.worker else { return };
+        worker.answer_bell(queue);
+        self.work(worker.now());
     }
 
     fn on_tick(&mut self) {
-        self.work();
+        let Some(worker) = &self.worker else { return };
+        self.work(worker.now());
     }
 
     fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {

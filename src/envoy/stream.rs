@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use privatenumber_contract::{PushId, paths};
-use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
-use super::host;
+use super::host::{self, Headers};
 use super::worker::Worker;
 use crate::answer::Answer;
 use crate::config::HeadersMode;
@@ -17,8 +16,8 @@ use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdit
 pub struct Stream {
     worker: Option<Rc<Worker>>,
     exchange: Exchange,
-    /// Edits that wait for the body, where the headers are held.
-    held: Option<HeaderEdits>,
+    /// The request's headers and what is to become of them, where they are held until the body is known.
+    held: Option<(Headers, HeaderEdits)>,
     body_size: usize,
 }
 
@@ -31,7 +30,7 @@ impl Stream {
     fn request_end(&mut self, worker: &Worker) -> Action {
         let now = worker.now();
         let body = host::body(BufferType::HttpRequestBody, self.body_size);
-        let Some(random) = host::random() else {
+        let Some(random) = worker.random() else {
             // Without a push id of its own a push must not be claimed.
             host::answer(&Answer::StoreUnavailable);
             return Action::Pause;
@@ -47,9 +46,9 @@ impl Stream {
                 Action::Pause
             }
             AtEnd::Forward(body) => {
-                if let Some(edits) = self.held.take() {
-                    host::edit(MapType::HttpRequestHeaders, &edits);
-                    host::set_header(MapType::HttpRequestHeaders, "content-length", &body.len().to_string());
+                if let Some((headers, mut edits)) = self.held.take() {
+                    edits.set.push(("content-length", body.len().to_string().into()));
+                    host::edit(MapType::HttpRequestHeaders, &headers, &edits);
                 }
                 host::replace_body(BufferType::HttpRequestBody, self.body_size, body);
                 Action::Continue
@@ -73,7 +72,7 @@ impl Stream {
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
-        if let Some(worker) = &self.worker {
+        if let Some(worker) = self.worker.as_ref().filter(|_| self.exchange.awaits_response()) {
             let now = worker.now();
             self.exchange.gone(&mut worker.dispatcher.borrow_mut(), now);
             worker.stream_was_heard(now);
@@ -91,7 +90,7 @@ impl HttpContext for Stream {
             self.worker = None;
             return Action::Continue;
         }
-        let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).unwrap_or_default();
+        let headers = host::headers(MapType::HttpRequestHeaders);
         let now = worker.now();
         let mut dispatcher = worker.dispatcher.borrow_mut();
         let decision = self.exchange.request_headers(&worker.config, &mut dispatcher, &headers, is_end, now);
@@ -104,11 +103,11 @@ impl HttpContext for Stream {
             }
             AtHeaders::ReadBody(edits) => match worker.config.headers {
                 HeadersMode::Hold => {
-                    self.held = Some(edits);
+                    self.held = Some((headers, edits));
                     Action::Pause
                 }
                 HeadersMode::Pass => {
-                    host::edit(MapType::HttpRequestHeaders, &edits);
+                    host::edit(MapType::HttpRequestHeaders, &headers, &edits);
                     Action::Continue
                 }
             },
@@ -141,22 +140,22 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, is_end: bool) -> Action {
-        let Some(worker) = self.worker.clone() else { return Action::Continue };
+        let Some(worker) = self.worker.clone().filter(|_| self.exchange.awaits_response()) else {
+            return Action::Continue;
+        };
         let now = worker.now();
         let map = MapType::HttpResponseHeaders;
-        let status = host::status(map);
-        let content_type = host::header(map, "content-type");
-        let committed = host::header(map, paths::COMMITTED_HEADER);
+        let headers = host::headers(map);
         let decision = self.exchange.response_headers(
             &mut worker.dispatcher.borrow_mut(),
-            status,
-            content_type.as_deref(),
-            committed.as_deref(),
+            host::status(&headers),
+            host::first(&headers, "content-type"),
+            host::first(&headers, paths::COMMITTED_HEADER),
             is_end,
             now,
         );
         if let AtResponse::Become(edits) = decision {
-            host::edit(map, &edits);
+            host::edit(map, &headers, &edits);
         }
         worker.stream_was_heard(now);
         Action::Continue

@@ -32,13 +32,27 @@ pub enum AtHeaders {
     ReadBody(HeaderEdits),
 }
 
-/// What to change of a message's headers, in this order.
+/// What to change of a message's headers: what is set is not removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderEdits {
     /// Names to remove.
     pub remove: Vec<String>,
     /// Names and values to set.
     pub set: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl HeaderEdits {
+    /// All of `headers` once they are edited, so that the host is told once and not once for every edit.
+    pub fn applied<'h>(&'h self, headers: &'h [(String, Vec<u8>)]) -> Vec<(&'h str, &'h [u8])> {
+        let is_set = |name: &str| self.set.iter().any(|(set, _)| *set == name);
+        let is_removed = |name: &str| self.remove.iter().any(|removed| removed == name);
+        let kept = headers.iter().filter(|(name, _)| !is_set(name) && !is_removed(name));
+        let set = self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
+        // Pseudo headers first, as they are on the wire.
+        let (pseudo, others): (Vec<_>, Vec<_>) =
+            set.chain(kept.map(|(name, value)| (name.as_str(), value.as_slice()))).partition(|(name, _)| name.starts_with(':'));
+        [pseudo, others].concat()
+    }
 }
 
 /// What to do while the request's body comes in.
@@ -90,7 +104,7 @@ enum State {
     /// The store has committed; its body, with the claims, is awaited.
     Committed(ClaimRequest),
     /// The response's body is to become this.
-    Replacing(Vec<u8>),
+    Replacing(Cow<'static, [u8]>),
     /// Nothing is left to do.
     Over,
 }
@@ -192,7 +206,7 @@ impl Exchange {
             Head::Committed => Answer::Recorded,
             Head::Rejected(_) | Head::Unclear(_) => Answer::StoreUnavailable,
         };
-        let body = if is_end { Vec::new() } else { answer.body() };
+        let body = if is_end { Cow::default() } else { answer.body() };
         let edits = response_edits(&answer, body.len());
         note_answer(dispatcher, Some(push_id), &answer);
         self.state = match head {
@@ -213,13 +227,23 @@ impl Exchange {
         AtResponse::Become(edits)
     }
 
+    /// Whether the response's headers matter: a push was asked of the store, and its answer not seen yet.
+    pub fn awaits_response(&self) -> bool {
+        matches!(self.state, State::Asking(_) | State::Committed(_))
+    }
+
     /// Whether the response's body is to be gathered.
     pub fn awaits_response_body(&self) -> bool {
         matches!(self.state, State::Committed(_) | State::Replacing(_))
     }
 
     /// The response's body is complete. Returns what it is to become, if anything.
-    pub fn response_end(&mut self, dispatcher: &mut Dispatcher, body: &[u8], now: Now) -> Option<Vec<u8>> {
+    pub fn response_end(
+        &mut self,
+        dispatcher: &mut Dispatcher,
+        body: &[u8],
+        now: Now,
+    ) -> Option<Cow<'static, [u8]>> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Committed(request) => {
                 match store_answer::body(body, request.calls) {

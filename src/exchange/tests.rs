@@ -5,7 +5,7 @@ use std::rc::Rc;
 use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Push, PushId, Skipped, paths};
 use serde_json::json;
 
-use super::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange};
+use super::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits};
 use crate::answer::Answer;
 use crate::config::Config;
 use crate::dispatcher::{Departure, Dispatcher, HttpAnswer, Refusal};
@@ -467,4 +467,27 @@ fn a_draining_root_sends_outcomes_at_once_and_is_idle_only_when_all_is_accounted
     assert!(!gateway.dispatcher.is_idle(), "an outcome waits");
     assert_eq!(gateway.report(at(2)).len(), 1);
     assert!(gateway.dispatcher.is_idle());
+}
+
+#[test]
+fn edited_headers_are_one_list_in_which_what_is_set_stands_once() {
+    let edits = HeaderEdits {
+        remove: vec!["x-aksk".to_owned(), "content-length".to_owned()],
+        set: vec![("content-type", "application/json".into()), ("content-length", "7".into()), (":status", "200".into())],
+    };
+    let headers = [(":path", "/"), ("x-aksk", "a"), ("x-aksk", "b"), ("content-length", "9"), ("via", "1"), ("via", "2")]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let applied: Vec<_> =
+        edits.applied(&headers).into_iter().map(|(name, value)| (name, std::str::from_utf8(value).unwrap())).collect();
+    assert_eq!(
+        applied,
+        [
+            (":status", "200"),
+            (":path", "/"),
+            ("content-type", "application/json"),
+            ("content-length", "7"),
+            ("via", "1"),
+            ("via", "2"),
+        ]
+    );
 }
