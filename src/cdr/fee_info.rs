@@ -94,7 +94,8 @@ impl<'a> Cdr<'a> {
         Self::check(&fields)
     }
 
-    fn check(fields: &Fields<'a>) -> Result<Self, Unusable> {
+    /// Checks what was found under the keys of a CDR.
+    pub fn check(fields: &Fields<'a>) -> Result<Self, Unusable> {
         mandatory("spId", fields.sp_id, longest::SP_ID)?;
         Ok(Self {
             direction: direction(fields.direction)?,
@@ -125,7 +126,7 @@ impl<'a> Cdr<'a> {
 /// The keys that are used, unread. Others are passed over, whatever they hold.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     #[serde(borrow)]
     direction: Option<&'a RawValue>,
     #[serde(borrow)]

@@ -8,6 +8,7 @@ mod fee_info;
 mod push;
 mod reshape;
 pub mod time;
+mod usual;
 mod value;
 
 pub use push::{Body, Contents, InvalidPush, MAX_CDRS, Reader, decode};

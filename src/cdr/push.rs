@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::fee_info::{Cdr, Unusable};
 use super::reshape::reshape;
+use super::usual::UsualPush;
 use super::value::{self, Found};
 use crate::authentication::Authenticator;
 
@@ -92,6 +93,34 @@ impl<'c> Reader<'c> {
     where
         'c: 'a,
     {
+        if let Some(calls) = self.read_usual(body) {
+            return Ok(Contents::Calls { calls, parked: Vec::new() });
+        }
+        self.read_thoroughly(body)
+    }
+
+    /// Reads a push in one pass if everything is as usual: an array of CDRs, all of which can be recorded.
+    fn read_usual<'a>(&self, body: &'a Body<'_>) -> Option<Vec<CallReport<'a>>>
+    where
+        'c: 'a,
+    {
+        let push = if body.lossy { None } else { UsualPush::read(&body.text) }?;
+        if !matches!(EventType::named(push.event_type), Some(EventType::Fee)) {
+            return None;
+        }
+        let ak = self.ak();
+        let mut calls = Vec::with_capacity(push.cdrs().len());
+        for element in push.cdrs() {
+            let call = self.accept(Cdr::check(&element.0).ok()?, ak, &calls).ok()?;
+            calls.push(call);
+        }
+        Some(calls)
+    }
+
+    fn read_thoroughly<'a>(&self, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
+    where
+        'c: 'a,
+    {
         let envelope = Envelope::read(&body.text)?;
         let event_type = match EventType::of(&envelope)? {
             EventType::Fee => return self.read_cdrs(envelope.fee_lst, body.lossy),
@@ -115,7 +144,7 @@ impl<'c> Reader<'c> {
     {
         let list = FeeList::read(fee_lst)?;
         let elements = list.elements();
-        let ak = self.authenticator.application(self.app_key).and_then(|application| application.ak.as_deref());
+        let ak = self.ak();
         let mut calls = Vec::with_capacity(elements.len());
         let mut parked = Vec::new();
         for (index, element) in elements.iter().enumerate() {
@@ -140,7 +169,20 @@ impl<'c> Reader<'c> {
         if lossy && element.get().contains(char::REPLACEMENT_CHARACTER) {
             return Err(Unusable::NotUtf8);
         }
-        let cdr = Cdr::read(element)?;
+        self.accept(Cdr::read(element)?, ak, earlier)
+    }
+
+    /// What the gateway's configuration calls the business of the application.
+    fn ak(&self) -> Option<&'c str> {
+        self.authenticator.application(self.app_key).and_then(|application| application.ak.as_deref())
+    }
+
+    fn accept<'a>(
+        &self,
+        cdr: Cdr<'a>,
+        ak: Option<&'a str>,
+        earlier: &[CallReport<'a>],
+    ) -> Result<CallReport<'a>, Unusable> {
         if cdr.app_key != self.app_key {
             return Err(Unusable::ForeignApplication);
         }
@@ -221,14 +263,16 @@ impl EventType {
         if Found::kind_of(raw) != Found::Text {
             return Err(invalid(POINTER, "must be a text: expected \"fee\" or a status event"));
         }
+        Self::named(raw).ok_or_else(|| {
+            let reason =
+                "is unknown: expected fee, callin, callout, alerting, answer, disconnect, collectInfo or numStatus";
+            invalid(POINTER, reason)
+        })
+    }
+
+    fn named(raw: &RawValue) -> Option<Self> {
         let name = value::text(Some(raw), LONGEST_EVENT_TYPE).ok().flatten().unwrap_or_default();
-        Self::ALL.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, found)| found).ok_or_else(
-            || {
-                let reason = "is unknown: expected fee, callin, callout, alerting, answer, disconnect, collectInfo or \
-                              numStatus";
-                invalid(POINTER, reason)
-            },
-        )
+        Self::ALL.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, found)| found)
     }
 }
 

@@ -8,6 +8,13 @@ const DAY_MS: i64 = 86_400_000;
 /// Runs of white space between date and time, and around, are accepted, since they have been seen. `None` for anything else: a
 /// day that does not exist, a leap second, a year before 1970 (a placeholder, not the time of a call), an epoch number.
 pub fn parse(text: &str) -> Option<i64> {
+    // Nearly every time has exactly one blank there; white space in general is dearer to look for.
+    if let (Some(date), Some(" "), Some(clock)) = (text.get(..10), text.get(10..11), text.get(11..19))
+        && text.len() == 19
+        && let Some(moment) = epoch_ms(date, clock)
+    {
+        return Some(moment);
+    }
     let mut parts = text.split_whitespace();
     let (date, clock) = (parts.next()?, parts.next()?);
     if parts.next().is_some() { None } else { epoch_ms(date, clock) }

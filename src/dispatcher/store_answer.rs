@@ -19,7 +19,7 @@ pub enum Head {
 /// Reads status and headers. `committed` is the value of [`privatenumber_contract::paths::COMMITTED_HEADER`].
 pub fn head(status: Option<u16>, content_type: Option<&[u8]>, committed: Option<&[u8]>, push_id: PushId) -> Head {
     match status {
-        Some(200) if committed == Some(push_id.to_string().as_bytes()) => Head::Committed,
+        Some(200) if committed == Some(&push_id.to_hex()) => Head::Committed,
         status => rejection(status, content_type).map_or(Head::Unclear(status), Head::Rejected),
     }
 }
@@ -32,7 +32,8 @@ pub(super) fn rejection(status: Option<u16>, content_type: Option<&[u8]>) -> Opt
 
 /// Reads the body of a committed answer to a push of `calls` calls; `None` where it is cut off or keeps no contract.
 pub fn body(body: &[u8], calls: usize) -> Option<PushAnswer<'_>> {
-    let answer: PushAnswer<'_> = serde_json::from_slice(body).ok()?;
+    // As text: its bytes are then looked at once, and not anew for each string.
+    let answer: PushAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     (answer.calls.len() == calls && keeps_contract(&answer)).then_some(answer)
 }
 

@@ -5,6 +5,7 @@ use privatenumber_contract::CallReport;
 use super::{Body, Contents, InvalidPush, Reader, decode};
 use crate::authentication::{Application, Authenticator};
 
+mod agreement;
 mod hostile;
 mod samples;
 mod tolerance;
