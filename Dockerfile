@@ -17,7 +17,7 @@ RUN cargo fetch --locked \
        done \
     && rust="$(rustc --print sysroot)/lib/rustlib/src/rust" \
     && flags="$flags --remap-path-prefix=$rust=/rustc/$(rustc -vV | sed -n 's/^commit-hash: //p')" \
-    && RUSTFLAGS="$flags" PRIVATENUMBER_COMMIT="$COMMIT" PRIVATENUMBER_PROFILE=module \
+    && RUSTFLAGS="$flags" PRIVATENUMBER_COMMIT="${COMMIT:-unknown}" PRIVATENUMBER_PROFILE=module \
        cargo build --locked --profile module --target wasm32-wasip1 -p private-number-gateway \
     && cargo build --locked --release -p privatenumber-store -p privatenumber-sim \
     && mkdir /built \

@@ -66,7 +66,9 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
     let summary = stack.run(&huawei)?;
     let start = summary.find('{').context("no summary")?;
     let summary: Value = serde_json::from_str(&summary[start..])?;
-    ensure!(summary.to_string().contains("10"), "{summary}");
+    for (member, expected) in [("pushes", 10), ("cdrs", 40), ("accepted", 10), ("given_up", 0), ("unfinished", 0)] {
+        ensure!(summary[member] == expected, "{member} is not {expected}: {summary}");
+    }
 
     wait::until("40 callbacks, answered", PATIENCE, async || {
         let counts = stack.ask(3, "/__control/counts").await?;
@@ -97,6 +99,12 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
         let claimed = "/api/v1/query?query=sum(privatenumber_cdrs_total%7Bverdict=%22claimed%22%7D)";
         let claimed = stack.ask(4, claimed).await?;
         ensure!(claimed["data"]["result"][0]["value"][1] == "40", "{claimed}");
+        // The image holds the module as it is shipped, and says so once.
+        let build = stack.ask(4, "/api/v1/query?query=privatenumber_build_info").await?;
+        let of_image = &build["data"]["result"][0];
+        let (version, profile) = (&of_image["metric"]["version"], &of_image["metric"]["profile"]);
+        ensure!(version == env!("CARGO_PKG_VERSION") && profile == "module", "{build}");
+        ensure!(of_image["value"][1] == "1" && build["data"]["result"][1].is_null(), "{build}");
         Ok(())
     })
     .await

@@ -8,6 +8,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use end_to_end::containers::Engine;
 use end_to_end::{envoy_binary, products};
 
 use self::report::{Report, Tests};
@@ -32,6 +33,11 @@ const CHAOS: &str = "chaos among real processes";
 
 /// Runs all checks, or with `filter` the tests it selects, and says how many passed.
 pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode {
+    // Said now, not after the minutes that everything else takes.
+    if let (true, Err(error)) = (compose, Engine::find()) {
+        eprintln!("error: --compose cannot be done here: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let mut report = Report::default();
     report.check("wasm target", build::wasm_target);
     match filter {
