@@ -37,8 +37,10 @@ impl Clock {
     pub fn now(&self) -> Now {
         let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let elapsed = i64::try_from(monotonic_ms).unwrap_or(i64::MAX);
-        let trusted = self.wall_at_start.get().filter(|(_, seen)| monotonic_ms.saturating_sub(*seen) < WALL_CLOCK_TRUST_MS);
-        let wall_at_start = trusted.map_or_else(|| wall_ms().saturating_sub(elapsed), |(wall_at_start, _)| wall_at_start);
+        let trusted =
+            self.wall_at_start.get().filter(|(_, seen)| monotonic_ms.saturating_sub(*seen) < WALL_CLOCK_TRUST_MS);
+        let wall_at_start =
+            trusted.map_or_else(|| wall_ms().saturating_sub(elapsed), |(wall_at_start, _)| wall_at_start);
         if trusted.is_none() {
             self.wall_at_start.set(Some((wall_at_start, monotonic_ms)));
         }

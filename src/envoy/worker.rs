@@ -20,7 +20,7 @@ const BELL_PATIENCE_MS: u64 = 100;
 const TELL_AFTER_MS: u64 = 100;
 
 /// How long the host's log level is believed, milliseconds.
-const LOG_LEVEL_TRUST_MS: u64 = 1_000;
+const LOG_LEVEL_TRUST_MS: u64 = 100;
 
 /// How often a draining root looks whether it is idle, milliseconds: streams that end leave no other trace.
 const DRAIN_TICK_MS: u64 = 50;

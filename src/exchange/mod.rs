@@ -49,8 +49,9 @@ impl HeaderEdits {
         let kept = headers.iter().filter(|(name, _)| !is_set(name) && !is_removed(name));
         let set = self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
         // Pseudo headers first, as they are on the wire.
-        let (pseudo, others): (Vec<_>, Vec<_>) =
-            set.chain(kept.map(|(name, value)| (name.as_str(), value.as_slice()))).partition(|(name, _)| name.starts_with(':'));
+        let (pseudo, others): (Vec<_>, Vec<_>) = set
+            .chain(kept.map(|(name, value)| (name.as_str(), value.as_slice())))
+            .partition(|(name, _)| name.starts_with(':'));
         [pseudo, others].concat()
     }
 }
@@ -238,12 +239,7 @@ impl Exchange {
     }
 
     /// The response's body is complete. Returns what it is to become, if anything.
-    pub fn response_end(
-        &mut self,
-        dispatcher: &mut Dispatcher,
-        body: &[u8],
-        now: Now,
-    ) -> Option<Cow<'static, [u8]>> {
+    pub fn response_end(&mut self, dispatcher: &mut Dispatcher, body: &[u8], now: Now) -> Option<Cow<'static, [u8]>> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Committed(request) => {
                 match store_answer::body(body, request.calls) {

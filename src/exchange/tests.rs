@@ -473,10 +473,15 @@ fn a_draining_root_sends_outcomes_at_once_and_is_idle_only_when_all_is_accounted
 fn edited_headers_are_one_list_in_which_what_is_set_stands_once() {
     let edits = HeaderEdits {
         remove: vec!["x-aksk".to_owned(), "content-length".to_owned()],
-        set: vec![("content-type", "application/json".into()), ("content-length", "7".into()), (":status", "200".into())],
+        set: vec![
+            ("content-type", "application/json".into()),
+            ("content-length", "7".into()),
+            (":status", "200".into()),
+        ],
     };
-    let headers = [(":path", "/"), ("x-aksk", "a"), ("x-aksk", "b"), ("content-length", "9"), ("via", "1"), ("via", "2")]
-        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let headers =
+        [(":path", "/"), ("x-aksk", "a"), ("x-aksk", "b"), ("content-length", "9"), ("via", "1"), ("via", "2")]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     let applied: Vec<_> =
         edits.applied(&headers).into_iter().map(|(name, value)| (name, std::str::from_utf8(value).unwrap())).collect();
     assert_eq!(

@@ -140,6 +140,11 @@ impl Process {
         &self.name
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// The file with all its output.
     pub fn log(&self) -> &Path {
         &self.log

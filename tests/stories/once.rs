@@ -2,11 +2,12 @@
 
 use anyhow::{Result, ensure};
 use end_to_end::configuration::HeadersMode;
+use end_to_end::wait;
 use privatenumber_contract::{CallState, Outcome};
 use privatenumber_sim::business::Temper;
 use privatenumber_sim::huawei::push_body;
 
-use crate::world::{World, cdrs};
+use crate::world::{PATIENCE, World, cdrs};
 
 in_both_modes!(
     a_push_becomes_one_callback_and_one_outcome,
@@ -79,8 +80,12 @@ async fn p1_two_gateways_one_callback(mode: HeadersMode) -> Result<()> {
     ensure!(settled.iter().all(|call| call.state == CallState::Answered && call.duplicates == 1), "{settled:?}");
     let claimed =
         |statistics: end_to_end::gateway::Statistics| statistics.filter("privatenumber_cdrs_total.verdict.claimed");
-    let (first, second) = (claimed(world.gateway.statistics().await?), claimed(second.statistics().await?));
-    ensure!(first + second == 30, "{first} and {second} claims");
+    wait::until("both gateways to have counted their claims", PATIENCE, async || {
+        let (first, second) = (claimed(world.gateway.statistics().await?), claimed(second.statistics().await?));
+        ensure!(first + second == 30, "{first} and {second} claims");
+        Ok(())
+    })
+    .await?;
     ensure!(world.business.counts().await?.total == 30);
     world.ends_well().await
 }

@@ -1,8 +1,11 @@
 //! `cargo xtask`: everything that is run on this repository, with nothing but Rust and python3.
 
+mod bench;
 mod build;
 mod command;
+mod core_times;
 mod demo;
+mod instructions;
 mod long_runs;
 mod package;
 mod stack;
@@ -80,6 +83,22 @@ enum Task {
     ///
     /// `-- --help` shows its own options, such as --pushes N.
     Soak(LongRun),
+    /// Measure the gateway side by side with what could be built in its place, and write docs/performance.md
+    ///
+    /// Envoy alone, the filter, a Lua filter, a Rust and a Node service do the same work in turns, on one core; the other
+    /// core has load generator, store and business. Needs a quiet machine with two cores, valgrind, Node and npm, and half an
+    /// hour. `-- --help` shows options that narrow it, such as --arms, --parts, --rounds; the result is then only printed.
+    Bench {
+        /// Do not write docs/performance.md
+        #[arg(long)]
+        print_only: bool,
+        /// Only count the core's instructions and record them in benches/core/instructions.json, with which `test` compares
+        #[arg(long, conflicts_with = "options")]
+        record_instructions: bool,
+        /// What is passed on to the measurements side by side
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        options: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,6 +157,10 @@ fn main() -> ExitCode {
         }
         Task::Simulate(run) => return long_runs::simulate(&run.options).unwrap_or_else(|error| failed(&error)),
         Task::Chaos(run) => return long_runs::end_to_end("chaos", &run.options).unwrap_or_else(|error| failed(&error)),
+        Task::Bench { record_instructions: true, .. } => bench::record_instructions(),
+        Task::Bench { print_only, options, .. } => {
+            return bench::run(print_only, &options).unwrap_or_else(|error| failed(&error));
+        }
         Task::Soak(run) => return long_runs::end_to_end("soak", &run.options).unwrap_or_else(|error| failed(&error)),
     };
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)

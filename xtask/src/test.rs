@@ -14,11 +14,12 @@ use end_to_end::{envoy_binary, products};
 use self::report::{Report, Tests};
 use crate::build::{self, FILTER, WASM_TARGET};
 use crate::command::{cargo, run as run_command, succeed};
+use crate::instructions::{self, Checked};
 use crate::long_runs;
 use crate::package;
 
 /// The largest module that is shipped: every worker of Envoy compiles it at start.
-const LARGEST_MODULE: u64 = 600 * 1024;
+pub const LARGEST_MODULE: u64 = 600 * 1024;
 
 /// The checks that hold no tests; with a filter they are left out.
 const STATIC_CHECKS: [&str; 6] =
@@ -28,6 +29,7 @@ const STATIC_CHECKS: [&str; 6] =
 const PACKAGING: [&str; 2] = ["package", "package is reproducible"];
 
 /// The long runs, cut short.
+const INSTRUCTIONS: &str = "instructions of the core";
 const SIMULATION: &str = "simulation of 2000 seeds";
 const CHAOS: &str = "chaos among real processes";
 
@@ -60,10 +62,11 @@ pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode
     end_to_end(&mut report, &all(versions), filter, built);
     containers::stories(&mut report, compose, filter);
     if filter.is_none() {
+        instruction_counts(&mut report);
         report.check(SIMULATION, long_runs::simulation_check);
         report.check(CHAOS, long_runs::chaos_check);
     } else {
-        [SIMULATION, CHAOS].iter().for_each(|name| report.skip(name, "a filter was given"));
+        [INSTRUCTIONS, SIMULATION, CHAOS].iter().for_each(|name| report.skip(name, "a filter was given"));
     }
     if filter.is_some() {
         report.fail_if_no_tests("no test has a name like this filter");
@@ -84,6 +87,20 @@ fn static_checks(report: &mut Report) {
         report.check("cargo deny", || succeed("cargo deny", cargo(["deny", "--workspace", "check"])));
     } else {
         report.skip("cargo deny", "not installed; `cargo install --locked cargo-deny` adds it");
+    }
+}
+
+/// Whether a push costs more instructions than is recorded.
+fn instruction_counts(report: &mut Report) {
+    match instructions::check() {
+        Ok(Checked::Skipped(reason)) => report.skip(INSTRUCTIONS, &reason),
+        Ok(Checked::Kept { cases, cheaper }) => {
+            report.check(&format!("{INSTRUCTIONS}: {cases} cases"), || Ok(()));
+            cheaper
+                .iter()
+                .for_each(|line| println!("{line}: worth recording, `cargo xtask bench --record-instructions`"));
+        }
+        Err(error) => report.fail(INSTRUCTIONS, &format!("{error:#}")),
     }
 }
 

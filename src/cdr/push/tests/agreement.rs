@@ -34,9 +34,7 @@ fn the_samples_are_usual() {
 #[test]
 fn what_must_be_read_thoroughly_is_not_usual() {
     let cdr = |more: &str| {
-        format!(
-            r#"{{"direction":0,"spId":"s","appKey":"{APP_KEY}","bindNum":"+8617010000001","sessionId":"1"{more}}}"#
-        )
+        format!(r#"{{"direction":0,"spId":"s","appKey":"{APP_KEY}","bindNum":"+8617010000001","sessionId":"1"{more}}}"#)
     };
     let fee = |list: &str| format!(r#"{{"eventType":"fee","feeLst":{list}}}"#);
     assert!(is_usual(fee(&format!("[{}]", cdr(""))).as_bytes()));

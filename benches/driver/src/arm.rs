@@ -1,0 +1,166 @@
+//! What is compared: every arm accepts the same pushes and makes the same callbacks.
+
+mod control;
+mod lua;
+mod service;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use end_to_end::configuration::{Configuration, HeadersMode};
+use end_to_end::directory::Directory;
+use end_to_end::envoy_binary::EnvoyBinary;
+use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use end_to_end::process::Process;
+use serde_json::{Value, json};
+
+use crate::cores;
+use crate::sinks::{Sinks, business_of};
+
+/// What a callback may take, milliseconds: more than any business of a benchmark does.
+const TIMEOUT_MS: u64 = 60_000;
+
+/// One of the ways to do the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Arm {
+    /// Envoy without a plugin, mirroring a push to business and store: as many exchanges as a plugin that reports every
+    /// outcome by itself, and no logic.
+    Control,
+    /// Envoy without a plugin and one exchange less: what the filter's own exchanges cost without the filter.
+    Floor,
+    /// The filter, as shipped.
+    Filter,
+    /// The filter, letting headers go ahead.
+    FilterPass,
+    /// The filter, as shipped, with a thousand businesses.
+    FilterThousand,
+    /// A script for Envoy's Lua filter.
+    Lua,
+    /// A service behind Envoy, written with axum and hyper.
+    Rust,
+    /// A service behind Envoy, written with Fastify and undici.
+    Node,
+}
+
+impl Arm {
+    /// Those that stand side by side in the tables.
+    pub const COMPARED: [Self; 7] =
+        [Self::Control, Self::Floor, Self::Filter, Self::FilterPass, Self::Lua, Self::Rust, Self::Node];
+
+    /// Its name in tables.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Control => "control: Envoy, mirroring",
+            Self::Floor => "floor: Envoy, the filter's exchanges only",
+            Self::Filter => "**filter**, hold",
+            Self::FilterPass => "**filter**, pass",
+            Self::FilterThousand => "**filter**, hold, 1000 businesses",
+            Self::Lua => "Lua filter",
+            Self::Rust => "service, Rust",
+            Self::Node => "service, Node",
+        }
+    }
+
+    /// Whether it only mirrors, and knows nothing of pushes.
+    pub const fn is_mirror(self) -> bool {
+        matches!(self, Self::Control | Self::Floor)
+    }
+
+    /// Whether it reports outcomes of its own.
+    pub const fn reports_outcomes(self) -> bool {
+        !matches!(self, Self::Floor)
+    }
+
+    /// How many businesses it is configured with.
+    pub const fn businesses(self) -> usize {
+        if matches!(self, Self::FilterThousand) { 1000 } else { 1 }
+    }
+}
+
+/// An arm that runs.
+pub struct Running {
+    /// Which.
+    pub arm: Arm,
+    /// Envoy.
+    pub gateway: Gateway,
+    service: Option<Process>,
+    /// Envoy's resources when it had just become ready.
+    pub at_ready: cores::Used,
+}
+
+impl Running {
+    /// Starts it with this many workers, on the arms' core.
+    ///
+    /// # Errors
+    ///
+    /// When something is not built or does not become ready.
+    pub async fn start(arm: Arm, envoy: &EnvoyBinary, sinks: &Sinks, workers: u32) -> Result<Self> {
+        let _pinned = cores::Pinned::to_the_arms()?;
+        let directory = Directory::fresh(&format!("bench-{arm:?}-{workers}").to_lowercase())?;
+        let mut service = None;
+        let mut upstream = sinks.store_address().to_owned();
+        if let Arm::Rust | Arm::Node = arm {
+            let (process, address) = service::start(arm, &directory, sinks, workers).await?;
+            (service, upstream) = (Some(process), address);
+        }
+        let mut options = Options::new(envoy.clone(), &upstream)
+            .concurrency(workers)
+            .business(BusinessAt { timeout_ms: TIMEOUT_MS, ..BusinessAt::demo(sinks.business_address()) });
+        options = match arm {
+            Arm::Filter => options.change(as_strict_as_the_peers),
+            Arm::FilterPass => options.headers(HeadersMode::Pass).change(as_strict_as_the_peers),
+            Arm::FilterThousand => options.change(as_strict_as_the_peers).change(with_a_thousand_businesses),
+            Arm::Control => options.change(|configuration| control::without_filter(configuration, true)),
+            Arm::Floor => options.change(|configuration| control::without_filter(configuration, false)),
+            Arm::Rust | Arm::Node => options.change(service::behind_envoy),
+            Arm::Lua => options.change(lua::instead_of_the_filter),
+        };
+        let mut gateway = Gateway::start(&directory, options).await?;
+        let at_ready = cores::Used::by(&[gateway.process().pid()])?;
+        Ok(Self { arm, gateway, service, at_ready })
+    }
+
+    /// The processes whose cost is the arm's.
+    pub fn pids(&mut self) -> Vec<u32> {
+        let mut pids = vec![self.gateway.process().pid()];
+        pids.extend(self.service.as_ref().map(Process::pid));
+        pids
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    ///
+    /// When a process has ended.
+    pub fn used(&mut self) -> Result<cores::Used> {
+        cores::Used::by(&self.pids())
+    }
+}
+
+/// The peers look at the age of credentials, so the filter is told to as well.
+fn as_strict_as_the_peers(configuration: &mut Configuration) -> Result<()> {
+    let authentication = configuration.plugin()?.get_mut("authentication").and_then(Value::as_object_mut);
+    let authentication = authentication.context("envoy.yaml has no `authentication`")?;
+    authentication.insert("created_window_seconds".to_owned(), 86_400.into());
+    Ok(())
+}
+
+fn with_a_thousand_businesses(configuration: &mut Configuration) -> Result<()> {
+    let entries = (0..Arm::FilterThousand.businesses()).map(|number| {
+        json!({
+            "ak": business_of(number, Arm::FilterThousand.businesses()),
+            "cluster": "business",
+            "authority": "business.example.com",
+            "path": "/callback",
+            "timeout_ms": TIMEOUT_MS,
+        })
+    });
+    let mut entries: Vec<Value> = entries.collect();
+    entries.push(json!({
+        "ak": DEMO_AK, "cluster": "business", "authority": "business.example.com", "path": "/callback",
+        "timeout_ms": TIMEOUT_MS,
+    }));
+    if let Some(businesses) = configuration.plugin()?.get_mut("businesses") {
+        *businesses = Value::Array(entries);
+    }
+    Ok(())
+}

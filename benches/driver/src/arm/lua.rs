@@ -1,0 +1,35 @@
+//! The same job as a script for Envoy's Lua filter.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use end_to_end::configuration::Configuration;
+use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use end_to_end::products;
+use serde_json::json;
+
+use super::control::routes_only;
+use crate::pushes::PUSH_PATH;
+
+/// Puts the script where the filter was; the route's upstream is the store for it, too.
+pub fn instead_of_the_filter(configuration: &mut Configuration) -> Result<()> {
+    let path = products::repository().join("benches/peers/lua/filter.lua");
+    let script = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let script =
+        script.replace("@APP_KEY@", DEMO_APP_KEY).replace("@APP_SECRET@", DEMO_SECRET).replace("@AK@", DEMO_AK);
+    let filter = json!({
+        "name": "envoy.filters.http.lua",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": { "inline_string": script },
+        },
+    });
+    let route = json!({
+        "match": {
+            "path": PUSH_PATH,
+            "headers": [{ "name": "privatenumber-authenticated", "string_match": { "exact": "true" } }],
+        },
+        "route": { "cluster": "store", "prefix_rewrite": "/v1/pushes", "timeout": "60s" },
+    });
+    routes_only(configuration, vec![route], Some(filter))
+}

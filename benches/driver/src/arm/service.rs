@@ -1,0 +1,55 @@
+//! The same job as a service of its own, to which Envoy passes pushes on.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use end_to_end::configuration::Configuration;
+use end_to_end::directory::Directory;
+use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use end_to_end::process::{Process, Start};
+use end_to_end::products;
+use serde_json::json;
+
+use super::Arm;
+use super::control::routes_only;
+use crate::pushes::PUSH_PATH;
+use crate::sinks::Sinks;
+
+/// How long a service may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts the service of `arm` and returns it with its address, `127.0.0.1:PORT`.
+pub async fn start(arm: Arm, directory: &Directory, sinks: &Sinks, workers: u32) -> Result<(Process, String)> {
+    let log = directory.join("service.log");
+    let start = match arm {
+        Arm::Rust => Start::new("the Rust service", products::target_directory()?.join("module/peer-service"), log),
+        Arm::Node => Start::new("the Node service", "node", log).argument(node_service()?.join("server.mjs")),
+        _ => bail!("{arm:?} has no service"),
+    };
+    let mut process = start
+        .arguments(["--listen", "127.0.0.1:0"])
+        .arguments(["--store", &format!("http://{}", sinks.store_address())])
+        .arguments(["--business", &format!("http://{}", sinks.business_address())])
+        .arguments(["--workers", &workers.to_string()])
+        .environment("HUAWEI_APP_KEY", DEMO_APP_KEY)
+        .environment("HUAWEI_APP_SECRET", DEMO_SECRET)
+        .environment("AK", DEMO_AK)
+        .environment("NODE_ENV", "production")
+        .run()?;
+    let address = process.line("peer-service listening on http://", PATIENCE).await?;
+    Ok((process, address.trim().to_owned()))
+}
+
+/// Where `cargo xtask bench` has put the Node service together with its dependencies.
+fn node_service() -> Result<PathBuf> {
+    let given = env::var_os("PRIVATENUMBER_NODE_PEER").map(PathBuf::from);
+    given.context("PRIVATENUMBER_NODE_PEER does not say where the Node service is: run `cargo xtask bench`")
+}
+
+/// Takes the filter out: pushes go to the service as they are. The service is the cluster `store`.
+pub fn behind_envoy(configuration: &mut Configuration) -> Result<()> {
+    let route = json!({ "match": { "path": PUSH_PATH }, "route": { "cluster": "store", "timeout": "60s" } });
+    routes_only(configuration, vec![route], None)
+}

@@ -1,0 +1,91 @@
+//! Who runs on which core, and what it costs.
+//!
+//! Arms have a core of their own; load generator and sinks have the other one and may spin on it.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+const ARMS: usize = 0;
+const DRIVER: usize = 1;
+
+fn pin(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}: two cores are needed"))
+}
+
+/// Puts this program where load generator and sinks belong.
+///
+/// # Errors
+///
+/// When there is no second core.
+pub fn take_ours() -> Result<()> {
+    pin(DRIVER)
+}
+
+/// While it lives, processes that are started run on the arms' core.
+#[derive(Debug)]
+pub struct Pinned(());
+
+impl Pinned {
+    /// Pins what is started from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the core is not there.
+    pub fn to_the_arms() -> Result<Self> {
+        pin(ARMS).map(|()| Self(()))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = pin(DRIVER);
+    }
+}
+
+/// What processes have used since they began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// Time on a core, all threads.
+    pub cpu: Duration,
+    /// Resident memory now, bytes.
+    pub resident: u64,
+}
+
+impl Used {
+    /// By these processes and their children, together.
+    ///
+    /// # Errors
+    ///
+    /// When one of them has ended.
+    pub fn by(pids: &[u32]) -> Result<Self> {
+        let mut used = Self::default();
+        for &pid in pids {
+            used.add(pid).with_context(|| format!("process {pid} has ended"))?;
+        }
+        Ok(used)
+    }
+
+    fn add(&mut self, pid: u32) -> Result<()> {
+        for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+            let path = task.path();
+            // A thread may end while it is looked at.
+            let Ok(statistics) = fs::read_to_string(path.join("schedstat")) else { continue };
+            let nanoseconds = statistics.split_ascii_whitespace().next().and_then(|text| text.parse().ok());
+            self.cpu += Duration::from_nanos(nanoseconds.context("/proc has no scheduler statistics")?);
+            let children = fs::read_to_string(path.join("children")).unwrap_or_default();
+            for child in children.split_ascii_whitespace().filter_map(|text| text.parse().ok()) {
+                self.add(child)?;
+            }
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        self.resident += kib.context("/proc shows no resident memory")? * 1024;
+        Ok(())
+    }
+}

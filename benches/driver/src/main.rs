@@ -1,0 +1,141 @@
+//! Measures the gateway side by side with what could be built in its place, on two cores and loopback.
+//!
+//! One core belongs to what is measured, the other to load generator and sinks. Arms take turns within a round, so that what
+//! the machine does besides meets all of them; what is printed are medians over the rounds, and ratios taken within a round.
+
+mod arm;
+mod check;
+mod cores;
+mod load;
+mod measure;
+mod median;
+mod memory;
+mod pushes;
+mod sinks;
+mod table;
+mod targets;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use end_to_end::envoy_binary;
+
+use crate::arm::{Arm, Running};
+use crate::measure::Bench;
+use crate::sinks::Sinks;
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// One CDR a push: cost, capacity, and times at half load
+    Single,
+    /// 10 and 50 CDRs a push
+    Batches,
+    /// Businesses that take 50 and 1000 ms
+    Slow,
+    /// A thousand businesses
+    Businesses,
+    /// Memory by workers and with ten thousand callbacks under way, and what it takes to start
+    Memory,
+}
+
+/// Measure the gateway side by side with what could be built in its place
+///
+/// What is run is built first: use `cargo xtask bench`. Tables go to standard output, progress to standard error.
+#[derive(Clone, Debug, Parser)]
+struct Options {
+    /// Rounds in which every arm has its turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long one arm is under load in a round
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = seconds)]
+    seconds: f64,
+    /// Only these arms; tables lack what is missing
+    #[arg(long, value_delimiter = ',', value_enum)]
+    arms: Vec<Arm>,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_enum)]
+    parts: Vec<Part>,
+    /// Also write the tables to this file
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| (0.1..=600.0).contains(seconds));
+    seconds.ok_or_else(|| "give seconds, from 0.1 to 600".to_owned())
+}
+
+impl Options {
+    fn has(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+
+    fn compared(&self) -> Vec<Arm> {
+        Arm::COMPARED.into_iter().filter(|arm| self.arms.is_empty() || self.arms.contains(arm)).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        // Sinks and load share one thread: what they share needs no locks.
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, bench(&options)),
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(options: &Options) -> Result<()> {
+    cores::take_ours()?;
+    let envoy = envoy_binary::find(None, |what| eprintln!("{what}"))?;
+    let sinks = Sinks::start().await?;
+    let mut arms = options.compared();
+    if options.has(Part::Businesses) {
+        arms.push(Arm::FilterThousand);
+    }
+    let mut running = Vec::with_capacity(arms.len());
+    for arm in arms {
+        eprintln!("starting and checking: {arm:?}");
+        let mut started = Running::start(arm, &envoy, &sinks, 1).await?;
+        sinks.behave(Duration::ZERO, arm.businesses());
+        check::check(&mut started, &sinks).await?;
+        running.push(started);
+    }
+    let mut bench =
+        Bench::new(sinks, running, options.rounds, Duration::from_secs_f64(options.seconds), envoy.version.to_string());
+    if options.has(Part::Single) {
+        bench.single().await?;
+    }
+    if options.has(Part::Batches) {
+        bench.batches().await?;
+    }
+    if options.has(Part::Slow) {
+        bench.slow().await?;
+    }
+    if options.has(Part::Businesses) {
+        bench.businesses().await?;
+    }
+    let (sinks, mut report) = bench.finish();
+    if options.has(Part::Memory) {
+        let arms: Vec<_> = options.compared().into_iter().filter(|arm| *arm != Arm::FilterPass).collect();
+        memory::measure(&envoy, &sinks, &arms, &mut report).await?;
+    }
+    let text = report.to_markdown();
+    println!("{text}");
+    if let Some(path) = &options.output {
+        fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

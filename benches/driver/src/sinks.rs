@@ -1,0 +1,344 @@
+//! Store and business as every arm sees them: they answer at once what the contract says, and remember next to nothing.
+//!
+//! They are the same for all arms, and their cost is nobody's.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use end_to_end::gateway::DEMO_AK;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use privatenumber_contract::{
+    CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, Record, paths,
+};
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// What Envoy adds to the host of a request that it mirrors.
+const SHADOW: &str = "-shadow";
+
+/// The call of which the control's records are made: of the usual length.
+const CALL_OF_THE_CONTROL: &str = r#"{"appKey":"demoAppKey000000000000000001","sessionId":"1200_366_0_20260105103010@callenabler.example.com",
+    "claimDeadline":0,"callinTime":1767580210000,"answerTime":1767580215000,"disconnectTime":1767580275000,"recordUrl":null,
+    "subscriptionId":"11111111-2222-4333-8444-555555555501","privateNum":"+8617010000001","origNum":"+8617010000011",
+    "userData":null,"ak":"AC5A23CF0E42435C9FF52E401EE897BC","recordFlag":false}"#;
+
+/// The business of the call with this number, among `businesses`.
+pub fn business_of(number: usize, businesses: usize) -> String {
+    if businesses == 1 { DEMO_AK.to_owned() } else { format!("BENCH{:027}", number % businesses) }
+}
+
+/// What arrived so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pushes recorded.
+    pub pushes: u64,
+    /// Callbacks.
+    pub callbacks: u64,
+    /// Outcomes, in requests of one or many.
+    pub outcomes: u64,
+    /// Requests that carried outcomes.
+    pub outcome_requests: u64,
+    /// Requests that keep no contract.
+    pub invalid: u64,
+}
+
+/// A callback as it came, while it is [watched](Sinks::watch).
+#[derive(Clone, Debug)]
+pub struct Callback {
+    /// Its `webhook-id`.
+    pub call_id: Option<String>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    counts: Cell<Counts>,
+    businesses: Cell<usize>,
+    next_business: Cell<usize>,
+    delay: Cell<Duration>,
+    callbacks_open: Cell<u64>,
+    most_callbacks_open: Cell<u64>,
+    /// When a push was due, by its `sessionId`, where delays are measured.
+    departures: RefCell<HashMap<String, Instant>>,
+    delays: RefCell<Vec<Duration>>,
+    watched: RefCell<Option<Watched>>,
+}
+
+/// What was recorded and called back while it was watched.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// Records by call id.
+    pub records: HashMap<String, String>,
+    /// Callbacks.
+    pub callbacks: Vec<Callback>,
+}
+
+/// Both sinks; they live as long as the runtime.
+#[derive(Clone)]
+pub struct Sinks {
+    store: String,
+    business: String,
+    state: Rc<State>,
+}
+
+impl Sinks {
+    /// Starts them on free ports.
+    ///
+    /// # Errors
+    ///
+    /// When there is no free port.
+    pub async fn start() -> Result<Self> {
+        let state = Rc::new(State::default());
+        state.businesses.set(1);
+        let store = listen(Rc::clone(&state), |state, request| async move { state.store(request).await }).await?;
+        let business = listen(Rc::clone(&state), |state, request| async move { state.business(request).await }).await?;
+        Ok(Self { store, business, state })
+    }
+
+    /// `127.0.0.1:PORT` of the store.
+    pub fn store_address(&self) -> &str {
+        &self.store
+    }
+
+    /// `127.0.0.1:PORT` of the business.
+    pub fn business_address(&self) -> &str {
+        &self.business
+    }
+
+    /// What arrived so far.
+    pub fn counts(&self) -> Counts {
+        self.state.counts.get()
+    }
+
+    /// From now on the business takes this long, and calls belong to this many businesses by turns.
+    pub fn behave(&self, delay: Duration, businesses: usize) {
+        self.state.delay.set(delay);
+        self.state.businesses.set(businesses.max(1));
+        self.state.most_callbacks_open.set(0);
+    }
+
+    /// The most callbacks that were open at the same time since [`behave`](Self::behave).
+    pub fn most_callbacks_open(&self) -> u64 {
+        self.state.most_callbacks_open.get()
+    }
+
+    /// A push with this `sessionId` was due at this moment: measure the time until its callback.
+    pub fn expect(&self, session_id: String, due: Instant) {
+        self.state.departures.borrow_mut().insert(session_id, due);
+    }
+
+    /// The times from push to callback that were measured since the last time this was asked.
+    pub fn delays(&self) -> Vec<Duration> {
+        self.state.departures.borrow_mut().clear();
+        self.state.delays.take()
+    }
+
+    /// Keeps everything from now on.
+    pub fn watch(&self) {
+        self.state.watched.replace(Some(Watched::default()));
+    }
+
+    /// What was kept since [`watch`](Self::watch).
+    pub fn watched(&self) -> Watched {
+        self.state.watched.take().unwrap_or_default()
+    }
+}
+
+async fn listen<F, A>(state: Rc<State>, answer: F) -> Result<String>
+where
+    F: Fn(Rc<State>, Request<Incoming>) -> A + Copy + 'static,
+    A: Future<Output = Response<Full<Bytes>>> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("a sink cannot listen")?;
+    let address = listener.local_addr().context("a sink has no address")?.to_string();
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            let state = Rc::clone(&state);
+            tokio::task::spawn_local(async move {
+                let service = service_fn(move |request| {
+                    let answer = answer(Rc::clone(&state), request);
+                    async move { Ok::<_, Infallible>(answer.await) }
+                });
+                // An error is a connection that the arm has closed.
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Ok(address)
+}
+
+impl State {
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+
+    async fn store(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let is_mirrored = is_mirrored(&request);
+        let path = request.uri().path().to_owned();
+        let Ok(body) = request.into_body().collect().await.map(http_body_util::Collected::to_bytes) else {
+            // The filter that lets headers go ahead takes back what turns out to be no push; nobody hears this answer.
+            return Response::new(Full::default());
+        };
+        match path.as_str() {
+            paths::PUSHES => self.record(&body),
+            paths::OUTCOMES => self.outcomes(&body),
+            // A mirror's path is that of the request that it is a copy of.
+            _ if is_mirrored => {
+                self.count(|counts| {
+                    counts.outcomes += 1;
+                    counts.outcome_requests += 1;
+                });
+                json(&OutcomesAnswer { recorded: 1, ..OutcomesAnswer::default() }).unwrap_or_else(|_| self.invalid())
+            }
+            _ => self.record_for_the_control(&body),
+        }
+    }
+
+    fn record(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let Ok(push) = serde_json::from_slice::<Push<'_>>(body) else { return self.invalid() };
+        self.count(|counts| counts.pushes += 1);
+        let Ok(mut answer) = self.claim_all(&push.calls) else { return self.invalid() };
+        if let Ok(push_id) = push.push_id.to_string().parse() {
+            answer.headers_mut().insert(paths::COMMITTED_HEADER, push_id);
+        }
+        answer
+    }
+
+    fn claim_all(&self, calls: &[CallReport<'_>]) -> Result<Response<Full<Bytes>>, serde_json::Error> {
+        let mut records = Vec::with_capacity(calls.len());
+        for call in calls {
+            let number = self.next_business.get();
+            self.next_business.set(number.wrapping_add(1));
+            let ak = business_of(number, self.businesses.get());
+            let record = serde_json::to_string(&record(call, &ak))?;
+            records.push((call.key().id(), ak, RawValue::from_string(record)?));
+        }
+        if let Some(watched) = self.watched.borrow_mut().as_mut() {
+            watched.records.extend(records.iter().map(|(id, _, record)| (id.clone(), record.get().to_owned())));
+        }
+        let results = records.iter().map(|(id, ak, record)| CallResult {
+            verdict: CallVerdict::Claimed,
+            call_id: id.as_str().into(),
+            ak: Some(ak.as_str().into()),
+            record: Some(record),
+        });
+        json(&PushAnswer { calls: results.collect() })
+    }
+
+    fn outcomes(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let Ok(outcomes) = serde_json::from_slice::<Outcomes>(body) else { return self.invalid() };
+        let recorded = outcomes.outcomes.len() as u64;
+        self.count(|counts| {
+            counts.outcomes += recorded;
+            counts.outcome_requests += 1;
+        });
+        json(&OutcomesAnswer { recorded, ..OutcomesAnswer::default() }).unwrap_or_else(|_| self.invalid())
+    }
+
+    /// The control's store is sent Huawei's own body, and answers as much as any other store does.
+    fn record_for_the_control(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        self.count(|counts| counts.pushes += 1);
+        let calls = String::from_utf8_lossy(body).matches(r#""sessionId":"#).count();
+        let Ok(call) = serde_json::from_str::<CallReport<'_>>(CALL_OF_THE_CONTROL) else { return self.invalid() };
+        self.claim_all(&vec![call; calls]).unwrap_or_else(|_| self.invalid())
+    }
+
+    async fn business(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.callbacks_open.set(self.callbacks_open.get() + 1);
+        self.most_callbacks_open.set(self.most_callbacks_open.get().max(self.callbacks_open.get()));
+        let answer = self.call_back(request).await;
+        self.callbacks_open.set(self.callbacks_open.get() - 1);
+        answer
+    }
+
+    async fn call_back(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let call_id = request.headers().get("webhook-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let Ok(body) = request.into_body().collect().await.map(http_body_util::Collected::to_bytes) else {
+            return self.invalid();
+        };
+        self.count(|counts| counts.callbacks += 1);
+        if !self.departures.borrow().is_empty()
+            && let Some(due) = session_id(&body).and_then(|id| self.departures.borrow_mut().remove(id))
+        {
+            self.delays.borrow_mut().push(due.elapsed());
+        }
+        if let Some(watched) = self.watched.borrow_mut().as_mut() {
+            watched.callbacks.push(Callback { call_id, body });
+        }
+        if !self.delay.get().is_zero() {
+            tokio::time::sleep(self.delay.get()).await;
+        }
+        Response::new(Full::new(Bytes::from_static(b"{}")))
+    }
+
+    fn invalid(&self) -> Response<Full<Bytes>> {
+        self.count(|counts| counts.invalid += 1);
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+        answer
+    }
+}
+
+fn is_mirrored(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.split(':').next().is_some_and(|name| name.ends_with(SHADOW))
+}
+
+/// The first `sessionId` of a JSON text.
+fn session_id(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once(r#""sessionId":""#)?;
+    rest.split_once('"').map(|(id, _)| id)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Response<Full<Bytes>>, serde_json::Error> {
+    let mut answer = Response::new(Full::new(serde_json::to_vec(value)?.into()));
+    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    Ok(answer)
+}
+
+/// The record of a call, as if its binding were known.
+fn record(call: &CallReport<'_>, ak: &str) -> Record {
+    let own = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+    let private = |text: &Option<Private<std::borrow::Cow<'_, str>>>| {
+        text.as_ref().map(|text| Private::new(text.expose().to_string()))
+    };
+    Record {
+        id: Some(1_499_268_874),
+        ak: Some(ak.to_owned()),
+        orig_num: private(&call.orig_num),
+        private_num: private(&call.private_num),
+        record_flag: call.record_flag,
+        max_duration: Some(60),
+        user_data: private(&call.user_data),
+        call_direction: Some(0),
+        subscription_id: own(&call.subscription_id),
+        status: Some(1),
+        bind_response: Some(Private::new(r#"{"resultcode":"0","resultdesc":"Success"}"#.to_owned())),
+        binding_duration: Some(5),
+        bind_time: Some(1_646_288_530_000),
+        session_id: Some(Private::new(call.session_id.expose().to_string())),
+        callin_time: call.callin_time,
+        answer_time: call.answer_time,
+        disconnect_time: call.disconnect_time,
+        record_url: private(&call.record_url),
+        created_at: Some(1_646_288_530_000),
+        updated_at: Some(1_646_288_530_000),
+        ..Record::default()
+    }
+}
