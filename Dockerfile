@@ -65,6 +65,8 @@ CMD ["business", "--listen", "0.0.0.0:8091", "--print"]
 # For an init container: copies the module into the volume that the proxy's container has as well, and ends. Mount the volume
 # at /module; the file there is plugin.wasm. Written beside and moved, so that no proxy ever reads half of it.
 FROM debian:bookworm-slim AS module
+# A new volume of Docker's takes its owner from here. Without any volume the copy would be lost, so that is an error.
+RUN install -d -o 65534 -g 65534 /module
 COPY --from=build /built/private_number_gateway.wasm /plugin.wasm
 USER 65534
-CMD ["sh", "-c", "cp /plugin.wasm /module/.plugin.wasm && mv /module/.plugin.wasm /module/plugin.wasm"]
+CMD ["sh", "-c", "mountpoint -q /module || { echo 'error: mount the volume that the proxy has as well at /module' >&2; exit 1; }; cp /plugin.wasm /module/.plugin.wasm && mv /module/.plugin.wasm /module/plugin.wasm"]

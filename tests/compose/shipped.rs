@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::containers::{Engine, free_ports, images_tag};
+use end_to_end::directory::Directory;
 use end_to_end::{http, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Prometheus looks every five seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,5 +129,52 @@ async fn the_data_outlives_the_containers() -> Result<()> {
     stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
     let counts = stack.ask(3, "/__control/counts").await?;
     ensure!(counts["total"] == 0, "{counts}");
+    Ok(())
+}
+
+/// A volume that is removed when dropped.
+struct Volume(String);
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["volume", "rm", "--force", &self.0]).output();
+    }
+}
+
+#[tokio::test]
+async fn an_init_container_puts_the_module_into_a_new_volume() -> Result<()> {
+    let engine = Engine::find()?;
+    let directory = Directory::fresh("init-container")?;
+    let image = format!("private-number-gateway/module:{}", images_tag());
+    // Compose builds it, for what it has built already is known to it alone.
+    let build =
+        json!({ "services": { "module": { "image": image, "build": { "context": ".", "target": "module" } } } });
+    let file = directory.join("docker-compose.module.json");
+    std::fs::write(&file, serde_json::to_vec(&build)?)?;
+    succeed(engine.compose().arg("-f").arg(&file).args(["build", "module"]))?;
+
+    let bare = ["run", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "none"];
+    let docker = |more: &[&str]| {
+        let mut docker = Command::new("docker");
+        docker.args(bare).args(more);
+        docker
+    };
+    let without_volume = docker(&[&image]).output()?;
+    let said = String::from_utf8_lossy(&without_volume.stderr).into_owned();
+    ensure!(!without_volume.status.success() && said.contains("at /module"), "without a volume it says: {said}");
+
+    let volume = Volume(format!("privatenumber-module-{}", std::process::id()));
+    let (write, read) = (format!("{}:/module", volume.0), format!("{}:/module:ro", volume.0));
+    // An init container may be run again.
+    for _ in 0..2 {
+        succeed(&mut docker(&["--volume", &write, &image]))?;
+    }
+    let gateway = format!("private-number-gateway/gateway:{}", images_tag());
+    // As the proxy's own user reads it.
+    let proxy = ["--volume", &read, "--entrypoint", "sha256sum", &gateway];
+    let sums = [&proxy[..], &["/module/plugin.wasm", "/etc/envoy/private_number_gateway.wasm"]].concat();
+    let sums = succeed(&mut docker(&sums))?;
+    let sums: Vec<_> = sums.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    ensure!(sums.len() == 2 && sums[0] == sums[1], "not the gateway's module: {sums:?}");
     Ok(())
 }
