@@ -5,7 +5,7 @@ use std::rc::Rc;
 use anyhow::{Result, anyhow, bail};
 use private_number_gateway::config::Config;
 use private_number_gateway::now::Now;
-use privatenumber_contract::PushId;
+use privatenumber_contract::{PushId, paths};
 use serde_json::{Value, json};
 
 /// The id of every push here; on the wire [`COMMITTED`].
@@ -37,6 +37,8 @@ pub struct Input {
     pub headers: Vec<(String, Vec<u8>)>,
     /// As Huawei sends it.
     pub body: &'static [u8],
+    /// Those of the store's answer, as Envoy hands them to the filter.
+    pub answer_headers: Vec<(String, Vec<u8>)>,
     /// What the store answers: a claim for each call.
     pub claims: &'static [u8],
     /// What the store answers to the calls' outcomes.
@@ -67,7 +69,8 @@ impl Input {
             ),
             other => bail!("there is no push of {other} CDRs; there are {SIZES:?}"),
         };
-        Ok(Self { calls: size, headers: headers(scheme, body.len())?, body, claims, receipt })
+        let headers = headers(scheme, body.len())?;
+        Ok(Self { calls: size, headers, body, answer_headers: answer_headers(claims.len()), claims, receipt })
     }
 }
 
@@ -94,6 +97,19 @@ fn headers(scheme: Scheme, length: usize) -> Result<Vec<(String, Vec<u8>)>> {
         ("x-request-id".to_owned(), b"3a52ce9e-3d3a-4f1c-9a0a-4d6a3b3f5b10".to_vec()),
     ]);
     Ok(headers)
+}
+
+fn answer_headers(length: usize) -> Vec<(String, Vec<u8>)> {
+    [
+        (":status", b"200".to_vec()),
+        ("content-type", b"application/json".to_vec()),
+        (paths::COMMITTED_HEADER, COMMITTED.to_vec()),
+        ("content-length", length.to_string().into_bytes()),
+        ("date", b"Mon, 05 Jan 2026 04:00:00 GMT".to_vec()),
+        ("x-envoy-upstream-service-time", b"2".to_vec()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
 }
 
 /// Configurations to run under: the one of the shipped `envoy.yaml`, varied.

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use anyhow::{Result, bail, ensure};
 use private_number_gateway::config::Config;
-use private_number_gateway::dispatcher::{Dispatcher, HttpAnswer};
-use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange};
+use private_number_gateway::dispatcher::{Dispatcher, Gauges, HttpAnswer};
+use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits};
 use private_number_gateway::metrics;
 use private_number_gateway::now::Now;
 
@@ -52,7 +52,11 @@ pub struct Worker {
     config: Rc<Config>,
     dispatcher: Dispatcher,
     exchange: Exchange,
+    /// Edits of the request's headers, which wait for the body.
+    held: HeaderEdits,
     now: Now,
+    /// As they were when they were last looked at.
+    gauges: Gauges,
     /// The token of the next request of the root.
     next_token: u32,
     /// Tokens of the callbacks that are not answered.
@@ -67,7 +71,9 @@ impl Worker {
             config: Rc::clone(config),
             dispatcher: Dispatcher::new(Rc::clone(config)),
             exchange: Exchange::default(),
+            held: HeaderEdits::default(),
             now: ARRIVAL,
+            gauges: Gauges::default(),
             next_token: 0,
             in_flight: 0..0,
             tally: Tally::default(),
@@ -102,21 +108,24 @@ impl Worker {
         self.exchange = Exchange::default();
         let Self { config, dispatcher, exchange, now, .. } = self;
         match exchange.request_headers(config, dispatcher, &input.headers, false, *now) {
-            AtHeaders::ReadBody(edits) => black_box(edits),
+            AtHeaders::ReadBody(edits) => self.held = edits,
             other => bail!("the headers are answered by {other:?}"),
-        };
+        }
         self.stream_was_heard();
         Ok(())
     }
 
     fn request(&mut self, input: &Input) -> Result<()> {
-        let Self { config, dispatcher, exchange, now, tally, .. } = self;
+        let Self { config, dispatcher, exchange, held, now, tally, .. } = self;
         let at_body = exchange.request_body(config, dispatcher, input.body.len());
         ensure!(at_body == AtBody::Wait, "the body is answered by {at_body:?}");
         match exchange.request_end(config, dispatcher, input.body, PUSH_ID, *now) {
             AtEnd::Forward(body) => {
                 tally.forwarded += 1;
                 tally.sent_bytes += black_box(body).len();
+                let mut edits = std::mem::take(held);
+                edits.set.push(("content-length", body.len().to_string().into()));
+                black_box(edits.applied(&input.headers));
             }
             other => bail!("the push is answered by {other:?}"),
         }
@@ -126,11 +135,14 @@ impl Worker {
 
     fn answer(&mut self, input: &Input) -> Result<()> {
         let Self { dispatcher, exchange, now, .. } = self;
+        ensure!(exchange.awaits_response(), "the store's answer is not awaited");
         let content_type = Some(&b"application/json"[..]);
         match exchange.response_headers(dispatcher, Some(200), content_type, Some(COMMITTED), false, *now) {
-            AtResponse::Become(edits) => black_box(edits),
+            AtResponse::Become(edits) => {
+                black_box(edits.applied(&input.answer_headers));
+            }
             AtResponse::LeaveAlone => bail!("the store's answer is left alone"),
-        };
+        }
         self.stream_was_heard();
         let Self { dispatcher, exchange, now, .. } = self;
         ensure!(exchange.awaits_response_body(), "the store's claims are not awaited");
@@ -219,8 +231,9 @@ impl Worker {
             );
             black_box(event.level());
         }
+        let before = std::mem::replace(&mut self.gauges, gauges);
         for gauge in metrics::Gauge::ALL {
-            black_box(metrics::gauge(*gauge, &gauges));
+            black_box((metrics::gauge(*gauge, &before), metrics::gauge(*gauge, &gauges)));
         }
     }
 }
