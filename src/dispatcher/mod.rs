@@ -13,7 +13,7 @@ mod permit;
 mod request;
 pub mod store_answer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use privatenumber_contract::{
@@ -140,7 +140,7 @@ pub struct Dispatcher {
     refusals: u64,
     backlog: Backlog,
     outstanding: Outstanding,
-    in_flight: HashMap<u32, InFlight>,
+    in_flight: BTreeMap<u32, InFlight>,
     draining: bool,
     /// Whether a stream brought work since the root was woken last.
     stirred: bool,
@@ -157,7 +157,7 @@ impl Dispatcher {
             refusals: 0,
             backlog: Backlog::default(),
             outstanding: Outstanding::default(),
-            in_flight: HashMap::new(),
+            in_flight: BTreeMap::new(),
             draining: false,
             stirred: false,
             journal: vec![Event::Configured {

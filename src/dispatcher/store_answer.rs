@@ -1,7 +1,5 @@
 //! What the store's answer to a push means.
 
-use std::collections::HashSet;
-
 use privatenumber_contract::{CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushId};
 
 /// What status and headers say.
@@ -40,9 +38,11 @@ pub fn body(body: &[u8], calls: usize) -> Option<PushAnswer<'_>> {
 /// Whether every claimed call can be called back: it has a record and an id, which becomes a header of its callback and must
 /// not break out of it, and no other claim of the answer is for the same call (promise P1).
 fn keeps_contract(answer: &PushAnswer<'_>) -> bool {
-    let mut claimed = answer.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed);
-    let mut seen = HashSet::with_capacity(answer.calls.len());
-    claimed.all(|call| call.record.is_some() && is_call_id(&call.call_id) && seen.insert(call.call_id.as_ref()))
+    let claimed = || answer.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed);
+    let mut ids: Vec<_> = claimed().map(|call| call.call_id.as_ref()).collect();
+    ids.sort_unstable();
+    claimed().all(|call| call.record.is_some() && is_call_id(&call.call_id))
+        && ids.array_windows().all(|[one, next]| one != next)
 }
 
 /// 32 lower-case hex digits, see [`privatenumber_contract::CallKey::id`].

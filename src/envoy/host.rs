@@ -78,11 +78,6 @@ impl Random {
     }
 }
 
-/// A header of a map that exists, its first value.
-pub fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(map, name).ok().flatten()
-}
-
 /// Names and values of a map that exists, in their order.
 pub type Headers = Vec<(String, Vec<u8>)>;
 

@@ -84,13 +84,12 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, is_end: bool) -> Action {
         let Some(worker) = self.worker.clone() else { return Action::Continue };
-        // One header first: requests that are no pushes are to cost next to nothing.
-        let path = host::header(MapType::HttpRequestHeaders, ":path").unwrap_or_default();
-        if !is_push_path(&worker.config, &path) {
+        // All headers at once: a hostcall for the path alone would cost pushes more than the others cost who are no pushes.
+        let headers = host::headers(MapType::HttpRequestHeaders);
+        if !host::first(&headers, ":path").is_some_and(|path| is_push_path(&worker.config, path)) {
             self.worker = None;
             return Action::Continue;
         }
-        let headers = host::headers(MapType::HttpRequestHeaders);
         let now = worker.now();
         let mut dispatcher = worker.dispatcher.borrow_mut();
         let decision = self.exchange.request_headers(&worker.config, &mut dispatcher, &headers, is_end, now);
@@ -143,7 +142,8 @@ impl HttpContext for Stream {
         let Some(worker) = self.worker.clone().filter(|_| self.exchange.awaits_response()) else {
             return Action::Continue;
         };
-        let now = worker.now();
+        // Nothing is measured here, and the host's clock is a hostcall.
+        let now = worker.lately();
         let map = MapType::HttpResponseHeaders;
         let headers = host::headers(map);
         let decision = self.exchange.response_headers(

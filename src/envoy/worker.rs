@@ -34,6 +34,7 @@ pub struct Worker {
     pub config: Rc<Config>,
     pub dispatcher: RefCell<Dispatcher>,
     clock: Clock,
+    lately: Cell<Now>,
     random: RefCell<Random>,
     meters: Rc<Meters>,
     /// As the meters know them.
@@ -56,6 +57,7 @@ impl Worker {
     pub fn new(config: Config) -> Self {
         let config = Rc::new(config);
         // A queue wakes only the context that registered it last, so each root has one under a name of its own.
+        let clock = Clock::default();
         let mut random = Random::default();
         let doorbell = random.draw().and_then(|bytes| {
             let name = format!("privatenumber.doorbell.{:032x}", u128::from_be_bytes(bytes));
@@ -64,7 +66,8 @@ impl Worker {
         let worker = Self {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
-            clock: Clock::default(),
+            lately: Cell::new(clock.now()),
+            clock,
             random: RefCell::new(random),
             meters: METERS.with(Rc::clone),
             gauges: Cell::default(),
@@ -81,8 +84,16 @@ impl Worker {
         worker
     }
 
+    /// This moment.
     pub fn now(&self) -> Now {
-        self.clock.now()
+        let now = self.clock.now();
+        self.lately.set(now);
+        now
+    }
+
+    /// The moment at which this worker last looked at the clock.
+    pub fn lately(&self) -> Now {
+        self.lately.get()
     }
 
     /// 128 random bits; `None` if the host has none to give.

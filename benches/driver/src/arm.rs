@@ -27,6 +27,8 @@ pub enum Arm {
     Control,
     /// Envoy without a plugin and one exchange less: what the filter's own exchanges cost without the filter.
     Floor,
+    /// The same behind a filter whose push path is another: what the filter costs requests that it leaves alone.
+    Bystander,
     /// The filter, as shipped.
     Filter,
     /// The filter, letting headers go ahead.
@@ -43,14 +45,15 @@ pub enum Arm {
 
 impl Arm {
     /// Those that stand side by side in the tables.
-    pub const COMPARED: [Self; 7] =
-        [Self::Control, Self::Floor, Self::Filter, Self::FilterPass, Self::Lua, Self::Rust, Self::Node];
+    pub const COMPARED: [Self; 8] =
+        [Self::Control, Self::Floor, Self::Bystander, Self::Filter, Self::FilterPass, Self::Lua, Self::Rust, Self::Node];
 
     /// Its name in tables.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Control => "control: Envoy, mirroring",
             Self::Floor => "floor: Envoy, the filter's exchanges only",
+            Self::Bystander => "floor, behind a filter that it does not concern",
             Self::Filter => "**filter**, hold",
             Self::FilterPass => "**filter**, pass",
             Self::FilterThousand => "**filter**, hold, 1000 businesses",
@@ -62,12 +65,12 @@ impl Arm {
 
     /// Whether it only mirrors, and knows nothing of pushes.
     pub const fn is_mirror(self) -> bool {
-        matches!(self, Self::Control | Self::Floor)
+        matches!(self, Self::Control | Self::Floor | Self::Bystander)
     }
 
     /// Whether it reports outcomes of its own.
     pub const fn reports_outcomes(self) -> bool {
-        !matches!(self, Self::Floor)
+        !matches!(self, Self::Floor | Self::Bystander)
     }
 
     /// How many businesses it is configured with.
@@ -111,6 +114,7 @@ impl Running {
             Arm::FilterThousand => options.change(as_strict_as_the_peers).change(with_a_thousand_businesses),
             Arm::Control => options.change(|configuration| control::without_filter(configuration, true)),
             Arm::Floor => options.change(|configuration| control::without_filter(configuration, false)),
+            Arm::Bystander => options.change(control::beside_filter),
             Arm::Rust | Arm::Node => options.change(service::behind_envoy),
             Arm::Lua => options.change(lua::instead_of_the_filter),
         };

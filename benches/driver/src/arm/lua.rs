@@ -8,7 +8,7 @@ use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
 use end_to_end::products;
 use serde_json::json;
 
-use super::control::routes_only;
+use super::control::replace_filter;
 use crate::pushes::PUSH_PATH;
 
 /// Puts the script where the filter was; the route's upstream is the store for it, too.
@@ -31,5 +31,5 @@ pub fn instead_of_the_filter(configuration: &mut Configuration) -> Result<()> {
         },
         "route": { "cluster": "store", "prefix_rewrite": "/v1/pushes", "timeout": "60s" },
     });
-    routes_only(configuration, vec![route], Some(filter))
+    replace_filter(configuration, Some(filter), vec![route])
 }

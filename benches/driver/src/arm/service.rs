@@ -13,7 +13,7 @@ use end_to_end::products;
 use serde_json::json;
 
 use super::Arm;
-use super::control::routes_only;
+use super::control::replace_filter;
 use crate::pushes::PUSH_PATH;
 use crate::sinks::Sinks;
 
@@ -51,5 +51,5 @@ fn node_service() -> Result<PathBuf> {
 /// Takes the filter out: pushes go to the service as they are. The service is the cluster `store`.
 pub fn behind_envoy(configuration: &mut Configuration) -> Result<()> {
     let route = json!({ "match": { "path": PUSH_PATH }, "route": { "cluster": "store", "timeout": "60s" } });
-    routes_only(configuration, vec![route], None)
+    replace_filter(configuration, None, vec![route])
 }
