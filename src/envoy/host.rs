@@ -4,11 +4,10 @@ use std::cell::Cell;
 use std::time::{Instant, SystemTime};
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MapType, Status};
+use proxy_wasm::types::{BufferType, LogLevel, Status};
 
 use crate::answer::Answer;
 use crate::dispatcher::Refusal;
-use crate::exchange::HeaderEdits;
 use crate::journal::Level;
 use crate::now::Now;
 
@@ -78,21 +77,13 @@ impl Random {
     }
 }
 
-/// Names and values of a map that exists, in their order.
-pub type Headers = Vec<(String, Vec<u8>)>;
-
-/// All headers of a map that exists: one hostcall, where each header by itself would be one.
-pub fn headers(map: MapType) -> Headers {
-    hostcalls::get_map_bytes(map).unwrap_or_default()
-}
-
 /// The first value of `name` among `headers`.
-pub fn first<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {
-    headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+pub fn first<'h>(headers: &[(&str, &'h [u8])], name: &str) -> Option<&'h [u8]> {
+    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 /// `:status` among `headers`.
-pub fn status(headers: &Headers) -> Option<u16> {
+pub fn status(headers: &[(&str, &[u8])]) -> Option<u16> {
     std::str::from_utf8(first(headers, ":status")?).ok()?.parse().ok()
 }
 
@@ -107,11 +98,6 @@ pub fn body(buffer: BufferType, size: usize) -> Vec<u8> {
 /// Replaces a body of `size` bytes: the whole of it, for Envoy takes nothing else.
 pub fn replace_body(buffer: BufferType, size: usize, body: &[u8]) {
     let _ = hostcalls::set_buffer(buffer, 0, size, body);
-}
-
-/// Makes of a map that exists, and holds `headers`, what the edits say.
-pub fn edit(map: MapType, headers: &Headers, edits: &HeaderEdits) {
-    let _ = hostcalls::set_map_bytes(map, edits.applied(headers));
 }
 
 /// Answers the request in the store's place.

@@ -3,6 +3,7 @@
 //! Only hostcalls whose failure is a value are made, and only where Envoy can answer them: header maps are read while they
 //! exist, header values as bytes, and answers without headers are not asked for any.
 
+mod header_map;
 mod host;
 mod meters;
 mod root;

@@ -6,6 +6,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, MapType};
 
+use super::header_map::HeaderMap;
 use super::host;
 use super::stream::Stream;
 use super::worker::Worker;
@@ -40,8 +41,9 @@ impl Context for Root {
         let now = worker.now();
         let is_callback = worker.dispatcher.borrow().is_callback(token);
         // An answer that was cut off has no headers, and asking for one would trap the VM.
-        let headers =
-            if header_count > 0 { host::headers(MapType::HttpCallResponseHeaders) } else { host::Headers::new() };
+        let map =
+            if header_count > 0 { HeaderMap::of(MapType::HttpCallResponseHeaders) } else { HeaderMap::default() };
+        let headers = map.pairs();
         let from_upstream = host::first(&headers, "x-envoy-upstream-service-time").is_some();
         // Of a callback's answer only that is looked at which tells Envoy's own from a business's.
         let wanted = match (is_callback, from_upstream) {

@@ -6,7 +6,8 @@ use privatenumber_contract::{PushId, paths};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
-use super::host::{self, Headers};
+use super::header_map::{self, HeaderMap};
+use super::host;
 use super::worker::Worker;
 use crate::answer::Answer;
 use crate::config::HeadersMode;
@@ -17,7 +18,7 @@ pub struct Stream {
     worker: Option<Rc<Worker>>,
     exchange: Exchange,
     /// The request's headers and what is to become of them, where they are held until the body is known.
-    held: Option<(Headers, HeaderEdits)>,
+    held: Option<(HeaderMap, HeaderEdits)>,
     body_size: usize,
 }
 
@@ -48,7 +49,7 @@ impl Stream {
             AtEnd::Forward(body) => {
                 if let Some((headers, mut edits)) = self.held.take() {
                     edits.set.push(("content-length", body.len().to_string().into()));
-                    host::edit(MapType::HttpRequestHeaders, &headers, &edits);
+                    header_map::replace(MapType::HttpRequestHeaders, &edits.applied(&headers.pairs()));
                 }
                 host::replace_body(BufferType::HttpRequestBody, self.body_size, body);
                 Action::Continue
@@ -85,7 +86,8 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, is_end: bool) -> Action {
         let Some(worker) = self.worker.clone() else { return Action::Continue };
         // All headers at once: a hostcall for the path alone would cost pushes more than the others cost who are no pushes.
-        let headers = host::headers(MapType::HttpRequestHeaders);
+        let map = HeaderMap::of(MapType::HttpRequestHeaders);
+        let headers = map.pairs();
         if !host::first(&headers, ":path").is_some_and(|path| is_push_path(&worker.config, path)) {
             self.worker = None;
             return Action::Continue;
@@ -102,11 +104,11 @@ impl HttpContext for Stream {
             }
             AtHeaders::ReadBody(edits) => match worker.config.headers {
                 HeadersMode::Hold => {
-                    self.held = Some((headers, edits));
+                    self.held = Some((map, edits));
                     Action::Pause
                 }
                 HeadersMode::Pass => {
-                    host::edit(MapType::HttpRequestHeaders, &headers, &edits);
+                    header_map::replace(MapType::HttpRequestHeaders, &edits.applied(&headers));
                     Action::Continue
                 }
             },
@@ -144,8 +146,8 @@ impl HttpContext for Stream {
         };
         // Nothing is measured here, and the host's clock is a hostcall.
         let now = worker.lately();
-        let map = MapType::HttpResponseHeaders;
-        let headers = host::headers(map);
+        let map = HeaderMap::of(MapType::HttpResponseHeaders);
+        let headers = map.pairs();
         let decision = self.exchange.response_headers(
             &mut worker.dispatcher.borrow_mut(),
             host::status(&headers),
@@ -155,7 +157,7 @@ impl HttpContext for Stream {
             now,
         );
         if let AtResponse::Become(edits) = decision {
-            host::edit(map, &headers, &edits);
+            header_map::replace(MapType::HttpResponseHeaders, &edits.applied(&headers));
         }
         worker.stream_was_heard(now);
         Action::Continue

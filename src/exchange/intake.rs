@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{HeaderEdits, Signed};
+use super::{HeaderEdits, Removed, Signed};
 use crate::answer::Answer;
 use crate::callback::TraceContext;
 use crate::cdr::InvalidPush;
@@ -19,9 +19,9 @@ pub fn is_push_path(config: &Config, path: &[u8]) -> bool {
 }
 
 /// Examines the headers of a request: `None` for one that is no push, and the answer for one that is refused.
-pub(super) fn examine(
+pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     config: &Config,
-    headers: &[(String, Vec<u8>)],
+    headers: &[(N, V)],
     is_end: bool,
     now: Now,
 ) -> Result<Option<Signed>, Answer> {
@@ -42,7 +42,7 @@ pub(super) fn examine(
     {
         return Err(Answer::TooLarge(config.limits.max_body_bytes));
     }
-    let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+    let pairs = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
     let application = config.authenticator.authenticate(pairs, now.wall_ms).map_err(Answer::Unauthorized)?;
     if is_end {
         return Err(Answer::Invalid(InvalidPush { pointer: "".into(), reason: "the body is missing".into() }));
@@ -57,20 +57,18 @@ pub(super) fn examine(
 /// Edits that turn the headers of a push into those of a request to the store. The content length is left to whoever knows
 /// it, and the path to the route: Envoy selects the route anew when a filter sets the path, and a route for the store's own
 /// path would let strangers in (`docs/decisions/0001-the-route-rewrites-the-path.md`).
-pub(super) fn forward_edits(config: &Config, headers: &[(String, Vec<u8>)]) -> HeaderEdits {
-    let mut remove: Vec<_> = headers.iter().map(|(name, _)| name).filter(|name| is_dropped(name)).cloned().collect();
-    remove.dedup();
+pub(super) fn forward_edits(config: &Config) -> HeaderEdits {
     let mut set =
         vec![("content-type", Cow::Borrowed("application/json")), (AUTHENTICATED_HEADER, Cow::Borrowed("true"))];
     if let Some(authorization) = &config.store.authorization {
         set.push(("authorization", Cow::Owned(authorization.expose().to_string())));
     }
-    HeaderEdits { remove, set }
+    HeaderEdits { remove: Removed::OfPush, set }
 }
 
 /// Huawei's credentials are not the store's business; a compressed answer could not be read; and what a pusher says to
 /// Envoy (`x-envoy-retry-on`, time-outs) must not steer the request.
-fn is_dropped(name: &str) -> bool {
+pub(super) fn is_dropped(name: &str) -> bool {
     const DROPPED: [&str; 7] =
         ["authorization", "x-aksk", "x-wsse", "content-length", "content-encoding", "accept-encoding", "expect"];
     DROPPED.contains(&name) || name.starts_with("x-envoy-")
@@ -81,6 +79,6 @@ fn is_json(content_type: &[u8]) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-fn first<'h>(headers: &'h [(String, Vec<u8>)], name: &str) -> Option<&'h [u8]> {
-    headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
+fn first<'h, N: AsRef<str>, V: AsRef<[u8]>>(headers: &'h [(N, V)], name: &str) -> Option<&'h [u8]> {
+    headers.iter().find(|(candidate, _)| candidate.as_ref() == name).map(|(_, value)| value.as_ref())
 }

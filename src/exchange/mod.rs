@@ -33,26 +33,52 @@ pub enum AtHeaders {
 }
 
 /// What to change of a message's headers: what is set is not removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderEdits {
-    /// Names to remove.
-    pub remove: Vec<String>,
+    /// What to remove.
+    pub remove: Removed,
     /// Names and values to set.
     pub set: Vec<(&'static str, Cow<'static, str>)>,
 }
 
+/// Names of headers that do not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// Of a push, on its way to the store.
+    OfPush,
+    /// Of the store's answer, on its way to Huawei.
+    OfAnswer,
+}
+
+impl Removed {
+    /// Whether the header of that name is one of them.
+    pub fn has(self, name: &str) -> bool {
+        match self {
+            Self::OfPush => intake::is_dropped(name),
+            // What the store says beside its answer is between it and us.
+            Self::OfAnswer => {
+                matches!(name, paths::COMMITTED_HEADER | "content-encoding" | "etag" | "last-modified")
+            }
+        }
+    }
+}
+
 impl HeaderEdits {
     /// All of `headers` once they are edited, so that the host is told once and not once for every edit.
-    pub fn applied<'h>(&'h self, headers: &'h [(String, Vec<u8>)]) -> Vec<(&'h str, &'h [u8])> {
-        let is_set = |name: &str| self.set.iter().any(|(set, _)| *set == name);
-        let is_removed = |name: &str| self.remove.iter().any(|removed| removed == name);
-        let kept = headers.iter().filter(|(name, _)| !is_set(name) && !is_removed(name));
-        let set = self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
+    pub fn applied<'h, N: AsRef<str>, V: AsRef<[u8]>>(&'h self, headers: &'h [(N, V)]) -> Vec<(&'h str, &'h [u8])> {
+        let mut all = Vec::with_capacity(headers.len() + self.set.len());
+        let set = || self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let kept = || {
+            let pairs = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+            pairs.filter(|(name, _)| !self.remove.has(name) && !self.set.iter().any(|(set, _)| set == name))
+        };
         // Pseudo headers first, as they are on the wire.
-        let (pseudo, others): (Vec<_>, Vec<_>) = set
-            .chain(kept.map(|(name, value)| (name.as_str(), value.as_slice())))
-            .partition(|(name, _)| name.starts_with(':'));
-        [pseudo, others].concat()
+        let is_pseudo = |(name, _): &(&str, &[u8])| name.starts_with(':');
+        all.extend(set().filter(is_pseudo));
+        all.extend(kept().filter(is_pseudo));
+        all.extend(set().filter(|pair| !is_pseudo(pair)));
+        all.extend(kept().filter(|pair| !is_pseudo(pair)));
+        all
     }
 }
 
@@ -120,11 +146,11 @@ struct Signed {
 
 impl Exchange {
     /// The request's headers have come. `is_end` says that there is no body.
-    pub fn request_headers(
+    pub fn request_headers<N: AsRef<str>, V: AsRef<[u8]>>(
         &mut self,
         config: &Config,
         dispatcher: &mut Dispatcher,
-        headers: &[(String, Vec<u8>)],
+        headers: &[(N, V)],
         is_end: bool,
         now: Now,
     ) -> AtHeaders {
@@ -132,7 +158,7 @@ impl Exchange {
             Ok(None) => AtHeaders::LeaveAlone,
             Ok(Some(signed)) => {
                 self.state = State::Reading(signed);
-                AtHeaders::ReadBody(intake::forward_edits(config, headers))
+                AtHeaders::ReadBody(intake::forward_edits(config))
             }
             Err(answer) => AtHeaders::Answer(self.refuse(dispatcher, None, answer)),
         }
@@ -330,9 +356,7 @@ fn response_edits(answer: &Answer, body_length: usize) -> HeaderEdits {
         ("content-length", Cow::Owned(body_length.to_string())),
     ];
     set.extend(answer.headers().iter().map(|(name, value)| (*name, Cow::Borrowed(*value))));
-    // What the store says beside its answer is between it and us.
-    let remove = [paths::COMMITTED_HEADER, "content-encoding", "etag", "last-modified"].map(str::to_owned).to_vec();
-    HeaderEdits { remove, set }
+    HeaderEdits { remove: Removed::OfAnswer, set }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::rc::Rc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use private_number_gateway::config::Config;
 use private_number_gateway::dispatcher::{Dispatcher, Gauges, HttpAnswer};
 use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits};
@@ -53,7 +53,7 @@ pub struct Worker {
     dispatcher: Dispatcher,
     exchange: Exchange,
     /// Edits of the request's headers, which wait for the body.
-    held: HeaderEdits,
+    held: Option<HeaderEdits>,
     now: Now,
     /// As they were when they were last looked at.
     gauges: Gauges,
@@ -71,7 +71,7 @@ impl Worker {
             config: Rc::clone(config),
             dispatcher: Dispatcher::new(Rc::clone(config)),
             exchange: Exchange::default(),
-            held: HeaderEdits::default(),
+            held: None,
             now: ARRIVAL,
             gauges: Gauges::default(),
             next_token: 0,
@@ -108,7 +108,7 @@ impl Worker {
         self.exchange = Exchange::default();
         let Self { config, dispatcher, exchange, now, .. } = self;
         match exchange.request_headers(config, dispatcher, &input.headers, false, *now) {
-            AtHeaders::ReadBody(edits) => self.held = edits,
+            AtHeaders::ReadBody(edits) => self.held = Some(edits),
             other => bail!("the headers are answered by {other:?}"),
         }
         self.stream_was_heard();
@@ -123,7 +123,7 @@ impl Worker {
             AtEnd::Forward(body) => {
                 tally.forwarded += 1;
                 tally.sent_bytes += black_box(body).len();
-                let mut edits = std::mem::take(held);
+                let mut edits = held.take().context("no headers are held")?;
                 edits.set.push(("content-length", body.len().to_string().into()));
                 black_box(edits.applied(&input.headers));
             }
