@@ -1,7 +1,10 @@
 //! Header maps as the host hands them over: each is one block of bytes, which is looked into and not taken apart.
 //!
 //! The SDK makes two texts of every header, a tenth of what the VM does for a push, and panics at a status it does not expect.
-#![expect(unsafe_code, reason = "two hostcalls are declared here, and the memory that the first of them fills is taken over")]
+#![expect(
+    unsafe_code,
+    reason = "two hostcalls are declared here, and the memory that the first of them fills is taken over"
+)]
 
 use proxy_wasm::types::MapType;
 

@@ -41,8 +41,7 @@ impl Context for Root {
         let now = worker.now();
         let is_callback = worker.dispatcher.borrow().is_callback(token);
         // An answer that was cut off has no headers, and asking for one would trap the VM.
-        let map =
-            if header_count > 0 { HeaderMap::of(MapType::HttpCallResponseHeaders) } else { HeaderMap::default() };
+        let map = if header_count > 0 { HeaderMap::of(MapType::HttpCallResponseHeaders) } else { HeaderMap::default() };
         let headers = map.pairs();
         let from_upstream = host::first(&headers, "x-envoy-upstream-service-time").is_some();
         // Of a callback's answer only that is looked at which tells Envoy's own from a business's.

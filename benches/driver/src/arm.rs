@@ -45,8 +45,16 @@ pub enum Arm {
 
 impl Arm {
     /// Those that stand side by side in the tables.
-    pub const COMPARED: [Self; 8] =
-        [Self::Control, Self::Floor, Self::Bystander, Self::Filter, Self::FilterPass, Self::Lua, Self::Rust, Self::Node];
+    pub const COMPARED: [Self; 8] = [
+        Self::Control,
+        Self::Floor,
+        Self::Bystander,
+        Self::Filter,
+        Self::FilterPass,
+        Self::Lua,
+        Self::Rust,
+        Self::Node,
+    ];
 
     /// Its name in tables.
     pub const fn title(self) -> &'static str {

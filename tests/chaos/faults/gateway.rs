@@ -10,15 +10,20 @@ use super::{Plan, start_again};
 use crate::stack::{configure_store, traps};
 
 pub async fn strike(mut plan: Plan, number: usize, gateway: &mut Gateway) -> Result<()> {
-    let mut reloads = 0;
+    let (mut reloads, mut has_died) = (0, false);
     while plan.pause(3_000, 12_000).await {
         if !gateway.process().is_running() {
             plan.journal.broken(format!("P6 standing: gateway {number} ended by itself"));
             start_again("a gateway", async || gateway.restart().await).await?;
         }
+        // A run in which no gateway dies says little, so each begins with its death.
+        let dies = !has_died || plan.percent() < 30;
         match plan.percent() {
-            0..30 if plan.may_kill_gateways() => kill(&mut plan, number, gateway).await?,
-            0..60 => {
+            _ if dies && plan.may_kill_gateways() => {
+                has_died = true;
+                kill(&mut plan, number, gateway).await?;
+            }
+            0..43 => {
                 plan.journal.fault("gateway frozen");
                 gateway.process().freeze()?;
                 plan.last(200, 4_000).await;
