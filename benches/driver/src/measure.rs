@@ -149,8 +149,7 @@ impl Bench {
                     continue;
                 };
                 self.sinks.behave(Duration::ZERO, running.arm.businesses());
-                let duration = if round == 0 { self.duration / 4 } else { self.duration };
-                let done = load::saturate(running, &self.sinks, size, duration).await?;
+                let done = load::saturate(running, &self.sinks, size, self.duration).await?;
                 if round > 0 {
                     let (cost, rate) = (done.cpu_per_push(), done.rate());
                     eprintln!("{what}, round {round}: {:?}: {cost:.1} µs a push, {rate:.0} pushes/s", running.arm);
