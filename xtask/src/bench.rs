@@ -74,7 +74,7 @@ fn node_peer() -> Result<PathBuf> {
         }
     }
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--omit=dev", "--no-audit", "--no-fund"]).current_dir(&to);
+    npm.args(["ci", "--omit=dev", "--no-audit", "--no-fund", "--prefix"]).arg(&to);
     succeed("npm ci", npm)
         .context("the Node service needs Node 20.18.1 or later and npm; `-- --arms …` leaves it out")?;
     Ok(to)
