@@ -19,6 +19,9 @@ use crate::sinks::{Sinks, business_of};
 /// What a callback may take, milliseconds: more than any business of a benchmark does.
 const TIMEOUT_MS: u64 = 60_000;
 
+/// Calls that the filter has room for: more than ever are under way in a benchmark.
+const ROOM: u32 = 20_000;
+
 /// One of the ways to do the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Arm {
@@ -113,9 +116,11 @@ impl Running {
             let (process, address) = service::start(arm, &directory, sinks, workers).await?;
             (service, upstream) = (Some(process), address);
         }
-        let mut options = Options::new(envoy.clone(), &upstream)
-            .concurrency(workers)
-            .business(BusinessAt { timeout_ms: TIMEOUT_MS, ..BusinessAt::demo(sinks.business_address()) });
+        let mut options = Options::new(envoy.clone(), &upstream).concurrency(workers).business(BusinessAt {
+            timeout_ms: TIMEOUT_MS,
+            more: json!({ "pending_calls": ROOM, "concurrency": ROOM }),
+            ..BusinessAt::demo(sinks.business_address())
+        });
         options = match arm {
             Arm::Filter => options.change(as_strict_as_the_peers),
             Arm::FilterPass => options.headers(HeadersMode::Pass).change(as_strict_as_the_peers),
@@ -148,11 +153,13 @@ impl Running {
     }
 }
 
-/// The peers look at the age of credentials, so the filter is told to as well.
+/// The peers look at the age of credentials, so the filter is told to as well; and it is given room.
 fn as_strict_as_the_peers(configuration: &mut Configuration) -> Result<()> {
     let authentication = configuration.plugin()?.get_mut("authentication").and_then(Value::as_object_mut);
     let authentication = authentication.context("envoy.yaml has no `authentication`")?;
     authentication.insert("created_window_seconds".to_owned(), 86_400.into());
+    let limits = configuration.plugin()?.get_mut("limits").and_then(Value::as_object_mut);
+    limits.context("envoy.yaml has no `limits`")?.insert("pending_calls".to_owned(), ROOM.into());
     Ok(())
 }
 

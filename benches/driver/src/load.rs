@@ -21,9 +21,9 @@ use crate::sinks::{Counts, Sinks};
 
 /// Connections that push at the same time when the arm is to have as much as it takes.
 const CONNECTIONS: u64 = 32;
-/// Calls that may be without a callback at the same time before pushers wait: an arm that answers first and calls back later
-/// is to be as busy as it can, not to refuse pushes because too much is pending.
-const MOST_OPEN_CALLS: u64 = 4_000;
+/// Calls that may be without a callback, or without an outcome, at the same time before pushers wait: an arm that answers
+/// first and calls back later is to be as busy as it can, not to refuse pushes because too much is pending.
+const MOST_OPEN_CALLS: u64 = 2_000;
 /// How long everything may take to arrive once the last push is answered.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -101,14 +101,19 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
     let pushes = Rc::new(RefCell::new(Pushes::new(running.arm, size, 1)?));
     let sent = Rc::new(Cell::new(0_u64));
     let meter = Meter::start(running, sinks)?;
-    let (end, called_back) = (Instant::now() + duration, meter.counts.callbacks);
+    let (end, before, has_outcomes) = (Instant::now() + duration, meter.counts, running.arm.reports_outcomes());
+    let finished = move |sinks: &Sinks| {
+        let now = sinks.counts();
+        let callbacks = now.callbacks - before.callbacks;
+        if has_outcomes { callbacks.min(now.outcomes - before.outcomes) } else { callbacks }
+    };
     let mut pushers = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (address, pushes, sent, sinks) = (address.clone(), Rc::clone(&pushes), Rc::clone(&sent), sinks.clone());
         pushers.spawn_local(async move {
             let mut connection = Connection::open(&address).await?;
             while Instant::now() < end {
-                while sent.get() * size as u64 > sinks.counts().callbacks - called_back + MOST_OPEN_CALLS {
+                while sent.get() * size as u64 > finished(&sinks) + MOST_OPEN_CALLS {
                     tokio::task::yield_now().await;
                 }
                 let push = pushes.borrow_mut().next()?;

@@ -52,7 +52,7 @@ struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How long one arm is under load in a round
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, default_value_t = 1.5, value_name = "SECONDS", value_parser = seconds)]
     seconds: f64,
     /// Only these arms; tables lack what is missing
     #[arg(long, value_delimiter = ',', value_enum)]

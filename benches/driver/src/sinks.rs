@@ -258,12 +258,9 @@ impl State {
         self.claim_all(&vec![call; calls]).unwrap_or_else(|_| self.invalid())
     }
 
-    async fn business(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.callbacks_open.set(self.callbacks_open.get() + 1);
-        self.most_callbacks_open.set(self.most_callbacks_open.get().max(self.callbacks_open.get()));
-        let answer = self.call_back(request).await;
-        self.callbacks_open.set(self.callbacks_open.get() - 1);
-        answer
+    async fn business(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let _open = Open::one_more(&self);
+        self.call_back(request).await
     }
 
     async fn call_back(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -291,6 +288,23 @@ impl State {
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         answer
+    }
+}
+
+/// A callback that is under way; no longer when it is dropped, even if the arm hung up.
+struct Open(Rc<State>);
+
+impl Open {
+    fn one_more(state: &Rc<State>) -> Self {
+        state.callbacks_open.set(state.callbacks_open.get() + 1);
+        state.most_callbacks_open.set(state.most_callbacks_open.get().max(state.callbacks_open.get()));
+        Self(Rc::clone(state))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.callbacks_open.set(self.0.callbacks_open.get() - 1);
     }
 }
 
