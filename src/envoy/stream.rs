@@ -144,7 +144,6 @@ impl HttpContext for Stream {
         let Some(worker) = self.worker.clone().filter(|_| self.exchange.awaits_response()) else {
             return Action::Continue;
         };
-        // Nothing is measured here, and the host's clock is a hostcall.
         let now = worker.lately();
         let map = HeaderMap::of(MapType::HttpResponseHeaders);
         let headers = map.pairs();

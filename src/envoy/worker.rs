@@ -55,10 +55,8 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(config: Config) -> Self {
-        let config = Rc::new(config);
+        let (config, clock, mut random) = (Rc::new(config), Clock::default(), Random::default());
         // A queue wakes only the context that registered it last, so each root has one under a name of its own.
-        let clock = Clock::default();
-        let mut random = Random::default();
         let doorbell = random.draw().and_then(|bytes| {
             let name = format!("privatenumber.doorbell.{:032x}", u128::from_be_bytes(bytes));
             hostcalls::register_shared_queue(&name).ok()
@@ -91,7 +89,7 @@ impl Worker {
         now
     }
 
-    /// The moment at which this worker last looked at the clock.
+    /// The moment at which this worker last looked at the clock: where nothing is measured, for the host's clock is a hostcall.
     pub fn lately(&self) -> Now {
         self.lately.get()
     }
