@@ -31,7 +31,7 @@ pub enum Answer {
 /// The body of every answer: Huawei's own result form; for errors with a JSON pointer and a reason, never with a value.
 #[derive(Serialize)]
 struct Body<'a> {
-    resultcode: Cow<'a, str>,
+    resultcode: String,
     resultdesc: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pointer: Option<&'a str>,
@@ -95,13 +95,9 @@ impl Answer {
 
     /// The body, JSON.
     pub fn body(&self) -> Cow<'static, [u8]> {
-        // Written once and for all: this is the answer to nearly every push.
-        if *self == Self::Recorded {
-            return Cow::Borrowed(RECORDED);
-        }
-        let status = self.status().to_string();
         let resultdesc = match self {
-            Self::Recorded => "Success",
+            // Written once and for all: this is the answer to nearly every push.
+            Self::Recorded => return Cow::Borrowed(RECORDED),
             Self::Invalid(_) => "Bad Request",
             Self::Unauthorized(_) => "Unauthorized",
             Self::MethodNotAllowed => "Method Not Allowed",
@@ -113,7 +109,7 @@ impl Answer {
             Self::Invalid(invalid) => Some(invalid.pointer.as_ref()),
             _ => None,
         };
-        let body = Body { resultcode: status.into(), resultdesc, pointer, reason: self.reason() };
+        let body = Body { resultcode: self.status().to_string(), resultdesc, pointer, reason: self.reason() };
         // Texts only: serialising cannot fail.
         Cow::Owned(serde_json::to_vec(&body).unwrap_or_default())
     }

@@ -8,6 +8,7 @@ use proxy_wasm::types::{BufferType, LogLevel, Status};
 
 use crate::answer::Answer;
 use crate::dispatcher::Refusal;
+use crate::exchange::first;
 use crate::journal::Level;
 use crate::now::Now;
 
@@ -75,11 +76,6 @@ impl Random {
         self.used += drawn.len();
         Some(drawn)
     }
-}
-
-/// The first value of `name` among `headers`.
-pub fn first<'h>(headers: &[(&str, &'h [u8])], name: &str) -> Option<&'h [u8]> {
-    headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 /// `:status` among `headers`.

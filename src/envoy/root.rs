@@ -12,6 +12,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::Config;
 use crate::dispatcher::HttpAnswer;
+use crate::exchange::first;
 use crate::journal::Level;
 use crate::now::Now;
 
@@ -43,7 +44,7 @@ impl Context for Root {
         // An answer that was cut off has no headers, and asking for one would trap the VM.
         let map = if header_count > 0 { HeaderMap::of(MapType::HttpCallResponseHeaders) } else { HeaderMap::default() };
         let headers = map.pairs();
-        let from_upstream = host::first(&headers, "x-envoy-upstream-service-time").is_some();
+        let from_upstream = first(&headers, "x-envoy-upstream-service-time").is_some();
         // Of a callback's answer only that is looked at which tells Envoy's own from a business's.
         let wanted = match (is_callback, from_upstream) {
             (true, true) => 0,
@@ -54,8 +55,8 @@ impl Context for Root {
         let answer = HttpAnswer {
             status: host::status(&headers),
             from_upstream,
-            content_type: host::first(&headers, "content-type"),
-            committed: host::first(&headers, privatenumber_contract::paths::COMMITTED_HEADER),
+            content_type: first(&headers, "content-type"),
+            committed: first(&headers, privatenumber_contract::paths::COMMITTED_HEADER),
             body: &body,
         };
         worker.dispatcher.borrow_mut().answered(token, &answer, now);

@@ -11,7 +11,7 @@ use super::host;
 use super::worker::Worker;
 use crate::answer::Answer;
 use crate::config::HeadersMode;
-use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits, is_push_path};
+use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits, first, is_push};
 
 /// See the [module](self).
 pub struct Stream {
@@ -88,7 +88,7 @@ impl HttpContext for Stream {
         // All headers at once: a hostcall for the path alone would cost pushes more than the others cost who are no pushes.
         let map = HeaderMap::of(MapType::HttpRequestHeaders);
         let headers = map.pairs();
-        if !host::first(&headers, ":path").is_some_and(|path| is_push_path(&worker.config, path)) {
+        if !is_push(&worker.config, &headers) {
             self.worker = None;
             return Action::Continue;
         }
@@ -150,8 +150,8 @@ impl HttpContext for Stream {
         let decision = self.exchange.response_headers(
             &mut worker.dispatcher.borrow_mut(),
             host::status(&headers),
-            host::first(&headers, "content-type"),
-            host::first(&headers, paths::COMMITTED_HEADER),
+            first(&headers, "content-type"),
+            first(&headers, paths::COMMITTED_HEADER),
             is_end,
             now,
         );

@@ -77,7 +77,7 @@ impl Worker {
             tick_ms: Cell::default(),
             draining: Cell::default(),
         };
-        worker.publish(worker.now());
+        worker.publish(worker.lately());
         worker.tell();
         worker
     }

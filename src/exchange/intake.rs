@@ -13,9 +13,10 @@ use crate::now::Now;
 /// `push_path` ever to differ, pushes that nobody has checked would otherwise reach the store.
 pub const AUTHENTICATED_HEADER: &str = "privatenumber-authenticated";
 
-/// Whether `path`, as it came, is the configured push path. A query is ignored.
-pub fn is_push_path(config: &Config, path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'?').next() == Some(config.push_path.as_bytes())
+/// Whether a request with these headers is for the configured push path. A query is ignored.
+pub fn is_push<N: AsRef<str>, V: AsRef<[u8]>>(config: &Config, headers: &[(N, V)]) -> bool {
+    let path = first(headers, ":path").and_then(|path| path.split(|byte| *byte == b'?').next());
+    path == Some(config.push_path.as_bytes())
 }
 
 /// Examines the headers of a request: `None` for one that is no push, and the answer for one that is refused.
@@ -25,7 +26,7 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     is_end: bool,
     now: Now,
 ) -> Result<Option<Signed>, Answer> {
-    if !first(headers, ":path").is_some_and(|path| is_push_path(config, path)) {
+    if !is_push(config, headers) {
         return Ok(None);
     }
     if first(headers, ":method") != Some(b"POST") {
@@ -79,6 +80,7 @@ fn is_json(content_type: &[u8]) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-fn first<'h, N: AsRef<str>, V: AsRef<[u8]>>(headers: &'h [(N, V)], name: &str) -> Option<&'h [u8]> {
+/// The first value of the header of that (lower-case) name.
+pub fn first<'h, N: AsRef<str>, V: AsRef<[u8]>>(headers: &'h [(N, V)], name: &str) -> Option<&'h [u8]> {
     headers.iter().find(|(candidate, _)| candidate.as_ref() == name).map(|(_, value)| value.as_ref())
 }

@@ -18,7 +18,7 @@ use crate::dispatcher::{ClaimRequest, Dispatcher};
 use crate::journal::Event;
 use crate::now::Now;
 
-pub use intake::is_push_path;
+pub use intake::{first, is_push};
 
 /// What to do at the request's headers.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,18 +66,12 @@ impl Removed {
 impl HeaderEdits {
     /// All of `headers` once they are edited, so that the host is told once and not once for every edit.
     pub fn applied<'h, N: AsRef<str>, V: AsRef<[u8]>>(&'h self, headers: &'h [(N, V)]) -> Vec<(&'h str, &'h [u8])> {
-        let mut all = Vec::with_capacity(headers.len() + self.set.len());
-        let set = || self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let kept = || {
-            let pairs = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
-            pairs.filter(|(name, _)| !self.remove.has(name) && !self.set.iter().any(|(set, _)| set == name))
-        };
-        // Pseudo headers first, as they are on the wire.
-        let is_pseudo = |(name, _): &(&str, &[u8])| name.starts_with(':');
-        all.extend(set().filter(is_pseudo));
-        all.extend(kept().filter(is_pseudo));
-        all.extend(set().filter(|pair| !is_pseudo(pair)));
-        all.extend(kept().filter(|pair| !is_pseudo(pair)));
+        let set = self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let kept = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let kept = kept.filter(|(name, _)| !self.remove.has(name) && !self.set.iter().any(|(set, _)| set == name));
+        let mut all: Vec<_> = set.chain(kept).collect();
+        // Pseudo headers first, as they are on the wire; otherwise they stay in their order.
+        all.sort_by_key(|(name, _)| !name.starts_with(':'));
         all
     }
 }

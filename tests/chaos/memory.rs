@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use end_to_end::memory;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -60,8 +61,9 @@ impl Memory {
             loop {
                 beat.tick().await;
                 for (name, mark) in &marks {
+                    let children = processes::children(mark).into_iter();
                     let resident: u64 =
-                        processes::children(mark).into_iter().filter_map(processes::resident_bytes).sum();
+                        children.filter_map(|pid| memory::Resident::of(pid).ok()).map(|one| one.now).sum();
                     if resident > 0 {
                         let mut samples = kept.lock().unwrap_or_else(PoisonError::into_inner);
                         samples.entry(name).or_default().push((began.elapsed(), resident));

@@ -10,13 +10,6 @@ pub fn children(mark: &str) -> Vec<i32> {
     pids.filter(|pid| parent(*pid) == Some(own) && command_line(*pid).is_some_and(|line| line.contains(mark))).collect()
 }
 
-/// What the process holds in memory, bytes.
-pub fn resident_bytes(pid: i32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
-
 fn parent(pid: i32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name stands in parentheses and may hold anything; the parent is the second field after it.

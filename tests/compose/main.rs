@@ -7,22 +7,8 @@
 // Not every story can be told here: those of faults need a proxy between gateway and store.
 #![allow(dead_code)]
 
-/// Tells a story once with the headers held and once with them passed on.
-macro_rules! in_both_modes {
-    ($($story:ident),+ $(,)?) => {$(
-        mod $story {
-            #[tokio::test]
-            async fn hold() -> anyhow::Result<()> {
-                super::$story(end_to_end::configuration::HeadersMode::Hold).await
-            }
-
-            #[tokio::test]
-            async fn pass() -> anyhow::Result<()> {
-                super::$story(end_to_end::configuration::HeadersMode::Pass).await
-            }
-        }
-    )+};
-}
+#[macro_use]
+extern crate end_to_end;
 
 #[path = "../stories/answers.rs"]
 mod answers;

@@ -13,6 +13,8 @@ pub mod fault;
 pub mod gateway;
 pub mod http;
 pub mod huawei;
+mod in_both_modes;
+pub mod memory;
 pub mod process;
 pub mod products;
 pub mod raw;

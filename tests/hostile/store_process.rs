@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use end_to_end::directory::Directory;
 use end_to_end::http;
+use end_to_end::memory::Resident;
 use end_to_end::process::{Process, Start};
 use end_to_end::products;
 use end_to_end::raw::{Connection, Head};
@@ -53,9 +54,7 @@ impl Store {
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             if arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_bytes()) {
-                let status = std::fs::read_to_string(entry.path().join("status"))?;
-                let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-                return Ok(line.trim().trim_end_matches(" kB").parse()?);
+                return Ok(Resident::of(entry.file_name().display())?.now / 1024);
             }
         }
         anyhow::bail!("the store's process is not in /proc")

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use end_to_end::directory::Directory;
 use end_to_end::gateway::Gateway;
+use end_to_end::memory::Resident;
 use serde::Serialize;
 
 /// See the [module](self). Memory is resident memory, KiB.
@@ -39,17 +40,17 @@ impl Sample {
     ) -> Result<Self> {
         let statistics = gateway.statistics().await?;
         let path = |name: &str| directory.join(name).to_string_lossy().into_owned();
-        let envoy = status_of(&path("envoy.json"))?;
+        let envoy = memory_of(&path("envoy.json"))?;
         let seconds = elapsed.as_secs_f64();
         Ok(Self {
             phase,
             pushes,
             seconds,
             pushes_per_second: pushes as f64 / seconds.max(f64::EPSILON),
-            envoy_kib: kib(&envoy, "VmRSS:")?,
-            envoy_peak_kib: kib(&envoy, "VmHWM:")?,
-            store_kib: kib(&status_of(&path("store.sqlite3"))?, "VmRSS:")?,
-            business_kib: kib(&status_of("business")?, "VmRSS:")?,
+            envoy_kib: envoy.now / 1024,
+            envoy_peak_kib: envoy.peak / 1024,
+            store_kib: memory_of(&path("store.sqlite3"))?.now / 1024,
+            business_kib: memory_of("business")?.now / 1024,
             envoy_allocated_bytes: statistics.get("server.memory_allocated"),
             pending_calls: statistics.filter("privatenumber_pending_calls"),
             pending_bytes: statistics.filter("privatenumber_pending_bytes"),
@@ -63,21 +64,14 @@ impl Sample {
     }
 }
 
-/// `/proc/…/status` of the child of this process that was given `argument`.
-fn status_of(argument: &str) -> Result<String> {
+/// Memory of the child of this process that was given `argument`.
+fn memory_of(argument: &str) -> Result<Resident> {
     let parent = format!("PPid:\t{}\n", std::process::id());
-    let children = fs::read_dir("/proc").context("cannot read /proc")?.flatten().filter_map(|entry| {
-        let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let arguments = fs::read(entry.path().join("cmdline")).ok()?;
-        let is_it = arguments.split(|byte| *byte == 0).any(|given| given == argument.as_bytes());
-        (is_it && status.contains(&parent)).then_some(status)
+    let child = fs::read_dir("/proc").context("cannot read /proc")?.flatten().find(|entry| {
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).any(|given| given == argument.as_bytes())
+            && fs::read_to_string(entry.path().join("status")).is_ok_and(|status| status.contains(&parent))
     });
-    children.into_iter().next().with_context(|| format!("no child of this process was given {argument}"))
-}
-
-/// A line of it, KiB.
-fn kib(status: &str, name: &str) -> Result<u64> {
-    let line =
-        status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name} in /proc"))?;
-    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} in /proc is no number"))
+    let child = child.with_context(|| format!("no child of this process was given {argument}"))?;
+    Resident::of(child.file_name().display())
 }

@@ -6,22 +6,8 @@
 // A story that goes wrong may end as it likes.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
 
-/// Tells a story once with the headers held and once with them passed on.
-macro_rules! in_both_modes {
-    ($($story:ident),+ $(,)?) => {$(
-        mod $story {
-            #[tokio::test]
-            async fn hold() -> anyhow::Result<()> {
-                super::$story(end_to_end::configuration::HeadersMode::Hold).await
-            }
-
-            #[tokio::test]
-            async fn pass() -> anyhow::Result<()> {
-                super::$story(end_to_end::configuration::HeadersMode::Pass).await
-            }
-        }
-    )+};
-}
+#[macro_use]
+extern crate end_to_end;
 
 mod answers;
 mod callbacks;

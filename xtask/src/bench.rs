@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use end_to_end::products;
@@ -19,16 +19,20 @@ const DOCUMENT: &str = "docs/performance.md";
 /// What is around the tables there.
 const MARKS: [&str; 2] = ["<!-- tables: begin -->\n", "<!-- tables: end -->\n"];
 
-/// Builds and measures everything. `options` go to the measurements side by side; with any of them the result is not all there
-/// is, and is only printed.
+/// Builds and measures everything. `options` go to the measurements side by side; with any of them that is
+/// all that is measured, and it is only printed.
 ///
 /// # Errors
 ///
 /// When something cannot be built or measured, or an arm does not do the job.
 pub fn run(print_only: bool, options: &[String]) -> Result<ExitCode> {
+    if !options.is_empty() {
+        println!("{}", side_by_side(options)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let tables = [side_by_side(options)?, core()?].join("\n");
     println!("{tables}");
-    if !print_only && options.is_empty() {
+    if !print_only {
         write(&tables)?;
         println!("written to {DOCUMENT}");
     }
@@ -52,14 +56,12 @@ fn side_by_side(options: &[String]) -> Result<String> {
     succeed("build the Rust peer", cargo(["build", "--profile", "module", "-p", "peer-service"]))?;
     succeed("build the driver", cargo(["build", "--release", "-p", "bench"]))?;
     let node = node_peer()?;
-    let target = products::target_directory()?;
-    let output = target.join("bench-tables.md");
-    let mut driver = Command::new(target.join("release/bench"));
-    driver.arg("--output").arg(&output).args(options).env("PRIVATENUMBER_NODE_PEER", node);
-    driver.stdout(std::process::Stdio::null()).current_dir(products::repository());
-    let status = driver.status().context("cannot run the driver")?;
-    ensure!(status.success(), "the driver said why above");
-    fs::read_to_string(&output).with_context(|| format!("cannot read {}", output.display()))
+    let mut driver = Command::new(products::target_directory()?.join("release/bench"));
+    driver.args(options).env("PRIVATENUMBER_NODE_PEER", node).current_dir(products::repository());
+    // Its tables are kept, its progress is seen.
+    let done = driver.stderr(Stdio::inherit()).output().context("cannot run the driver")?;
+    ensure!(done.status.success(), "the driver said why above");
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 /// The Node service with its dependencies, in a place of its own: nothing is installed into the sources.

@@ -164,22 +164,19 @@ fn as_strict_as_the_peers(configuration: &mut Configuration) -> Result<()> {
 }
 
 fn with_a_thousand_businesses(configuration: &mut Configuration) -> Result<()> {
-    let entries = (0..Arm::FilterThousand.businesses()).map(|number| {
+    let businesses = Arm::FilterThousand.businesses();
+    let names = (0..businesses).map(|number| business_of(number, businesses)).chain([DEMO_AK.to_owned()]);
+    let entries = names.map(|ak| {
         json!({
-            "ak": business_of(number, Arm::FilterThousand.businesses()),
+            "ak": ak,
             "cluster": "business",
             "authority": "business.example.com",
             "path": "/callback",
             "timeout_ms": TIMEOUT_MS,
         })
     });
-    let mut entries: Vec<Value> = entries.collect();
-    entries.push(json!({
-        "ak": DEMO_AK, "cluster": "business", "authority": "business.example.com", "path": "/callback",
-        "timeout_ms": TIMEOUT_MS,
-    }));
     if let Some(businesses) = configuration.plugin()?.get_mut("businesses") {
-        *businesses = Value::Array(entries);
+        *businesses = entries.collect();
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use end_to_end::memory::Resident;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 const ARMS: usize = 0;
@@ -82,10 +83,7 @@ impl Used {
                 self.add(child)?;
             }
         }
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        self.resident += kib.context("/proc shows no resident memory")? * 1024;
+        self.resident += Resident::of(pid)?.now;
         Ok(())
     }
 }

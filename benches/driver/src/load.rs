@@ -103,9 +103,8 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
     let meter = Meter::start(running, sinks)?;
     let (end, before, has_outcomes) = (Instant::now() + duration, meter.counts, running.arm.reports_outcomes());
     let finished = move |sinks: &Sinks| {
-        let now = sinks.counts();
-        let callbacks = now.callbacks - before.callbacks;
-        if has_outcomes { callbacks.min(now.outcomes - before.outcomes) } else { callbacks }
+        let arrived = sinks.counts() - before;
+        if has_outcomes { arrived.callbacks.min(arrived.outcomes) } else { arrived.callbacks }
     };
     let mut pushers = JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -213,23 +212,22 @@ impl Meter {
         let outcomes = if running.arm.reports_outcomes() { calls } else { 0 };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let now = sinks.counts();
-            let arrived = (now.callbacks - self.counts.callbacks, now.outcomes - self.counts.outcomes);
-            if arrived == (calls, outcomes) {
+            let Counts { callbacks, outcomes: reported, .. } = sinks.counts() - self.counts;
+            if (callbacks, reported) == (calls, outcomes) {
                 break;
             }
-            if arrived.0 > calls || arrived.1 > outcomes || Instant::now() > deadline {
-                bail!("{:?}: {calls} calls, but {} callbacks and {} outcomes", running.arm, arrived.0, arrived.1);
+            if callbacks > calls || reported > outcomes || Instant::now() > deadline {
+                bail!("{:?}: {calls} calls, but {callbacks} callbacks and {reported} outcomes", running.arm);
             }
             tokio::task::yield_now().await;
         }
         let elapsed = self.began.elapsed();
         // What is left to do is the arm's own tidying up after the last answer.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let (used, now) = (running.used()?, sinks.counts());
-        ensure!(now.invalid == self.counts.invalid, "{:?} sent requests that keep no contract", running.arm);
-        ensure!(now.pushes - self.counts.pushes == pushes, "{:?} recorded more or less than was pushed", running.arm);
-        let outcome_requests = now.outcome_requests - self.counts.outcome_requests;
+        let (used, arrived) = (running.used()?, sinks.counts() - self.counts);
+        ensure!(arrived.invalid == 0, "{:?} sent requests that keep no contract", running.arm);
+        ensure!(arrived.pushes == pushes, "{:?} recorded more or less than was pushed", running.arm);
+        let outcome_requests = arrived.outcome_requests;
         Ok(Done { pushes, elapsed, cpu: used.cpu - self.used.cpu, outcome_requests })
     }
 }

@@ -15,12 +15,10 @@ mod sinks;
 mod table;
 mod targets;
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use end_to_end::envoy_binary;
 
@@ -60,9 +58,6 @@ struct Options {
     /// Only these parts
     #[arg(long, value_delimiter = ',', value_enum)]
     parts: Vec<Part>,
-    /// Also write the tables to this file
-    #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -132,10 +127,6 @@ async fn bench(options: &Options) -> Result<()> {
         let arms: Vec<_> = options.compared().into_iter().filter(|arm| *arm != Arm::FilterPass).collect();
         memory::measure(&envoy, &sinks, &arms, &mut report).await?;
     }
-    let text = report.to_markdown();
-    println!("{text}");
-    if let Some(path) = &options.output {
-        fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    println!("{}", report.to_markdown());
     Ok(())
 }

@@ -44,8 +44,6 @@ impl Bench {
             self.capacity.insert(*arm, median_of(rounds, Done::rate));
         }
         let half = self.at_half_load("one CDR a push, half load", Duration::ZERO).await?;
-        let half_done: ByArm<Done> =
-            half.iter().map(|(arm, rounds)| (*arm, rounds.iter().map(|times| times.done).collect())).collect();
         let columns = [
             "",
             "CPU µs a push, half load",
@@ -56,16 +54,14 @@ impl Bench {
             "× control",
         ];
         let mut table = Table::new("One CDR a push: cost and capacity", &columns);
-        for (arm, rounds) in &saturated {
+        for arm in saturated.keys() {
             let cost = Done::cpu_per_push;
-            let (half_cost, half_ratio) = with_ratio(&half_done, *arm, Arm::Control, cost);
+            let (half_cost, half_ratio) = with_ratio(&half, *arm, Arm::Control, |times| cost(&times.done));
             let (full_cost, full_ratio) = with_ratio(&saturated, *arm, Arm::Control, cost);
             let (rate, rate_ratio) = with_ratio(&saturated, *arm, Arm::Control, Done::rate);
-            let outcomes = median_of(rounds, |done| done.pushes as f64 / done.outcome_requests.max(1) as f64);
             self.report.note(*arm, "half load cost", half_cost, half_ratio);
             self.report.note(*arm, "saturated cost", full_cost, full_ratio);
             self.report.note(*arm, "capacity", rate, rate_ratio);
-            self.report.note(*arm, "outcomes in a request", outcomes, outcomes);
             let cells = [half_cost, half_ratio, full_cost, full_ratio, rate, rate_ratio].map(number);
             table.row([arm.title().to_owned()].into_iter().chain(cells));
         }

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Sub;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,6 +51,21 @@ pub struct Counts {
     pub outcome_requests: u64,
     /// Requests that keep no contract.
     pub invalid: u64,
+}
+
+impl Sub for Counts {
+    type Output = Self;
+
+    /// What arrived after `before`.
+    fn sub(self, before: Self) -> Self {
+        Self {
+            pushes: self.pushes - before.pushes,
+            callbacks: self.callbacks - before.callbacks,
+            outcomes: self.outcomes - before.outcomes,
+            outcome_requests: self.outcome_requests - before.outcome_requests,
+            invalid: self.invalid - before.invalid,
+        }
+    }
 }
 
 /// A callback as it came, while it is [watched](Sinks::watch).
