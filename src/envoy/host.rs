@@ -1,6 +1,6 @@
 //! Hostcalls, in the core's words.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::{Instant, SystemTime};
 
 use proxy_wasm::hostcalls;
@@ -10,11 +10,7 @@ use crate::answer::Answer;
 use crate::dispatcher::Refusal;
 use crate::exchange::first;
 use crate::journal::Level;
-use crate::now::Now;
-
-/// How long the difference between the host's two clocks is believed, milliseconds: so late is a wall clock noticed that was
-/// set to another time.
-const WALL_CLOCK_TRUST_MS: u64 = 1_000;
+use crate::now::{Clocks, Now};
 
 /// Random bytes taken from the host at a time: for 64 push ids.
 const RANDOM_BYTES: usize = 1_024;
@@ -22,35 +18,21 @@ const RANDOM_BYTES: usize = 1_024;
 /// Reads the host's clocks: one hostcall each time, two once a second.
 pub struct Clock {
     start: Instant,
-    /// The wall clock's time at `start`, and the monotonic moment it was last looked at.
-    wall_at_start: Cell<Option<(i64, u64)>>,
+    clocks: RefCell<Clocks>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { start: Instant::now(), wall_at_start: Cell::default() }
+        Self { start: Instant::now(), clocks: RefCell::default() }
     }
 }
 
 impl Clock {
     /// This moment.
     pub fn now(&self) -> Now {
-        let monotonic_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let elapsed = i64::try_from(monotonic_ms).unwrap_or(i64::MAX);
-        let trusted =
-            self.wall_at_start.get().filter(|(_, seen)| monotonic_ms.saturating_sub(*seen) < WALL_CLOCK_TRUST_MS);
-        let wall_at_start =
-            trusted.map_or_else(|| wall_ms().saturating_sub(elapsed), |(wall_at_start, _)| wall_at_start);
-        if trusted.is_none() {
-            self.wall_at_start.set(Some((wall_at_start, monotonic_ms)));
-        }
-        Now { monotonic_ms, wall_ms: wall_at_start.saturating_add(elapsed) }
+        let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.clocks.borrow_mut().now(self.start.elapsed(), wall)
     }
-}
-
-fn wall_ms() -> i64 {
-    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Random bits from the host, some in store: a hostcall is dearer than its bytes.

@@ -111,7 +111,9 @@ fn judge(call: &CallView, cdr: &Cdr, business: Option<usize>, evidence: Evidence
         }
         CallState::Pending => found.add("P3 accounted: pending for ever", &call.call_id),
         CallState::Unknown if !is_explained(call, cdr, evidence.kills) => {
-            found.add("P3 accounted: unknown though no gateway that had it was killed", &call.call_id);
+            let CallView { call_id, received_at, .. } = call;
+            let what = format!("{call_id}, received at {received_at}, pushed as {:?}", cdr.attempts());
+            found.add("P3 accounted: unknown though no gateway that had it was killed", &what);
         }
         _ => {}
     }
