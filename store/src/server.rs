@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +27,14 @@ use crate::settings::Settings;
 use crate::writer::Writer;
 
 /// The size of a request's head.
-const HEAD_MAX_BYTES: usize = 64 * 1024;
+const HEAD_MAX_BYTES: u32 = 64 * 1024;
+
+/// Requests at the same time on one connection of HTTP/2. A gateway with more opens another connection.
+const STREAMS_MAX: u32 = 128;
+
+/// What a client of HTTP/2 may send of one body, and of all bodies of a connection, before the store has looked at it: as much as
+/// the buffers of HTTP/1.1 take.
+const WINDOW_BYTES: u32 = 64 * 1024;
 
 /// Serves until `stop` resolves, then finishes what was accepted. Calls `ready` with the address once requests are served.
 ///
@@ -100,7 +107,8 @@ async fn finish_writing(writer: JoinHandle<()>, database: &Database, deadline: I
 struct Connections {
     app: Arc<App>,
     router: Router,
-    http: http1::Builder,
+    http: auto::Builder<TokioExecutor>,
+    silence_timeout: Duration,
     write_timeout: Duration,
     slots: Arc<Semaphore>,
     graceful: GracefulShutdown,
@@ -109,12 +117,22 @@ struct Connections {
 
 impl Connections {
     fn new(app: Arc<App>, settings: &Settings) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout).max_buf_size(HEAD_MAX_BYTES);
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_buf_size(HEAD_MAX_BYTES as usize);
+        http.http2()
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_MAX_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
         Self {
             router: router(Arc::clone(&app)),
             app,
             http,
+            // Longer than a client that has said everything may have to wait for its answer.
+            silence_timeout: settings.header_timeout.saturating_add(settings.busy_timeout),
             write_timeout: settings.write_timeout,
             slots: Arc::new(Semaphore::new(settings.connections.clamp(1, Semaphore::MAX_PERMITS))),
             graceful: GracefulShutdown::new(),
@@ -143,8 +161,10 @@ impl Connections {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
+        // The head's own time begins when it is known which HTTP this is, and HTTP/2 has none.
+        stream.set_read_timeout(Some(self.silence_timeout));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
         let watcher: Watcher = self.graceful.watcher();
         let app = Arc::clone(&self.app);
         self.tasks.spawn(async move {

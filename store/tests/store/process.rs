@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use crate::support::{PUSH_1, PUSH_2, call, call_id, push};
 
 /// Nothing here takes longer unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
-struct Process {
+pub struct Process {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -40,17 +40,25 @@ fn command(data: &Path, flags: &[&str]) -> Command {
     command
 }
 
+fn client(http2: bool) -> Client<HttpConnector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new()).http2_only(http2).build_http()
+}
+
 impl Process {
-    async fn start(data: &Path, flags: &[&str]) -> Self {
+    pub async fn start(data: &Path, flags: &[&str]) -> Self {
         let mut child = command(data, flags).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, stdout.next_line()).await.unwrap().unwrap().unwrap();
         let address = line.strip_prefix("privatenumber-store listening on http://").unwrap().parse().unwrap();
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { child, stdout, address, client }
+        Self { child, stdout, address, client: client(false) }
     }
 
-    async fn request(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), String> {
+    /// From now on requests are made over one connection of HTTP/2.
+    pub fn by_http2(self) -> Self {
+        Self { client: client(true), ..self }
+    }
+
+    pub async fn request(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), String> {
         let request = hyper::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.address))
@@ -66,19 +74,19 @@ impl Process {
         timeout(PATIENCE, exchange).await.map_err(|_| "no answer in time".to_owned())?
     }
 
-    async fn push(&self, push_id: &str, session: &str) -> Value {
+    pub async fn push(&self, push_id: &str, session: &str) -> Value {
         let (status, answer) = self.request("POST", "/v1/pushes", &push(push_id, vec![call(session)])).await.unwrap();
         assert_eq!(status, 200, "{answer}");
         answer["calls"][0].clone()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end; returns the exit code and the log.
-    async fn end(mut self) -> (Option<i32>, String) {
+    pub async fn end(mut self) -> (Option<i32>, String) {
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         assert_eq!(self.stdout.next_line().await.unwrap(), None, "one line on standard output and no more");
         let mut log = String::new();
@@ -211,6 +219,11 @@ async fn slow_clients_are_cut_and_do_not_keep_others_out() {
 
 #[tokio::test]
 async fn p7_the_log_names_no_number_session_or_recording() {
+    the_log_is_clean(false).await;
+    the_log_is_clean(true).await;
+}
+
+async fn the_log_is_clean(http2: bool) {
     let directory = tempfile::tempdir().unwrap();
     let mut command = command(&directory.path().join("store.sqlite3"), &["--log-format", "json"]);
     let mut child = command.env("RUST_LOG", "trace").spawn().unwrap();
@@ -223,8 +236,7 @@ async fn p7_the_log_names_no_number_session_or_recording() {
         stderr.read_to_string(&mut log).await.unwrap();
         log
     });
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let process = Process { child, stdout, address, client };
+    let process = Process { child, stdout, address, client: client(http2) };
     process.push(PUSH_1, "+8617010000033-session").await;
     process.push(PUSH_2, "+8617010000033-session").await;
     let report = json!({"callId": "+8617010000033", "pushId": PUSH_1, "outcome": {"class": "answered", "status": 200}});
