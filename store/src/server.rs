@@ -29,8 +29,9 @@ use crate::writer::Writer;
 /// The size of a request's head.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
 
-/// Requests at the same time on one connection of HTTP/2. A gateway with more opens another connection.
-const STREAMS_MAX: u32 = 128;
+/// Requests at the same time on one connection of HTTP/2: what clients expect before they are told (RFC 9113, 6.5.2). A gateway
+/// with more opens another connection.
+const STREAMS_MAX: u32 = 100;
 
 /// What a client of HTTP/2 may send of one body, and of all bodies of a connection, before the store has looked at it: as much as
 /// the buffers of HTTP/1.1 take.
@@ -68,6 +69,7 @@ pub async fn run(
         },
         ready_timeout: settings.ready_timeout,
         token,
+        room: Semaphore::new(settings.requests.min(Semaphore::MAX_PERMITS)),
         stopping: AtomicBool::new(false),
     });
     ready(listener.local_addr().context("the address listened on cannot be told")?)?;

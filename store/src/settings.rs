@@ -49,6 +49,10 @@ pub struct Settings {
     #[arg(long, env = "PRIVATENUMBER_STORE_CONNECTIONS", default_value_t = 1024, value_name = "NUMBER")]
     pub connections: usize,
 
+    /// Most requests at a time, of which HTTP/2 has many on a connection; further ones are answered 503
+    #[arg(long, env = "PRIVATENUMBER_STORE_REQUESTS", default_value_t = 8192, value_name = "NUMBER")]
+    pub requests: usize,
+
     /// Most works that wait for the writer; further ones are answered 503
     #[arg(long, env = "PRIVATENUMBER_STORE_QUEUE", default_value_t = 10_000, value_name = "NUMBER")]
     pub queue: usize,

@@ -201,6 +201,18 @@ impl Configuration {
         put(self.connection_manager()?, "codec_type", "HTTP2".into())
     }
 
+    /// Speaks HTTP/2 with the store, on one connection for each worker. As shipped it is HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn http2_to_the_store(&mut self) -> Result<()> {
+        let store = named(at(&mut self.value, "/static_resources/clusters")?, "store")?;
+        let options =
+            at(store, "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions")?;
+        put(options, "explicit_http_config", json!({ "http2_protocol_options": {} }))
+    }
+
     /// The listener's connection manager.
     ///
     /// # Errors

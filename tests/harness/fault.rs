@@ -1,6 +1,6 @@
 //! What can go wrong between the gateway and the store: a proxy that stands there and does it on demand.
 //!
-//! As long as nothing is asked of it, it passes requests and answers on unchanged.
+//! As long as nothing is asked of it, it passes requests and answers on unchanged, in the HTTP in which they came.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -165,7 +166,7 @@ async fn connection(stream: TcpStream, upstream: String, state: Arc<Mutex<State>
         async move { exchange(request, &upstream, &state).await }
     });
     // An error is a connection that ended early: often the fault that was asked for.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 type Answered = Response<CutBody>;
@@ -194,7 +195,7 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
         .filter(|(name, _)| !written_by_the_client(name) && *name != hyper::header::HOST)
         .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
         .collect();
-    let answer = http::send(head.method, &format!("http://{upstream}{path}"), &headers, body).await?;
+    let answer = http::send_by(head.version, head.method, &format!("http://{upstream}{path}"), &headers, body).await?;
     match fault {
         Some(Fault::LoseAnswer) => bail!("reset on demand"),
         Some(Fault::SwallowAnswer) => std::future::pending::<()>().await,

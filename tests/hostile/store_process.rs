@@ -9,9 +9,14 @@ use end_to_end::memory::Resident;
 use end_to_end::process::{Process, Start};
 use end_to_end::products;
 use end_to_end::raw::{Connection, Head};
-use hyper::Method;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper::{Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use privatenumber_contract::{CallReport, PROBLEM_CONTENT_TYPE, Private, Push, PushId, paths};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::world::PATIENCE;
 
@@ -213,4 +218,74 @@ async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_n
         Ok(())
     });
     served.await
+}
+
+/// Half of a body, and then nothing, for ever.
+struct Half(Option<Bytes>);
+
+impl hyper::body::Body for Half {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        self.0
+            .take()
+            .map_or(std::task::Poll::Pending, |half| std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(half)))))
+    }
+}
+
+/// Over HTTP/2 one connection can hold many such bodies.
+#[tokio::test]
+async fn p4_thousands_of_streams_that_never_end_cost_bounded_memory_and_keep_nobody_out() -> Result<()> {
+    const BUFFER: usize = 16 * 1024 * 1024;
+    const CONNECTIONS: u64 = 50;
+    /// As many as the store takes on one connection.
+    const STREAMS: u64 = 100;
+    let buffer = BUFFER.to_string();
+    let store = Store::start("hostile-store-streams", &["--buffer-bytes", &buffer, "--body-timeout", "20"]).await?;
+    let before = store.resident_kib()?;
+    let half = Bytes::from(vec![b' '; 300_000]);
+    let mut under_way = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let stream = TcpStream::connect(&store.address).await?;
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await?;
+        under_way.spawn(async move { connection.await.err().and(None::<u16>) });
+        for _ in 0..STREAMS {
+            let request = Request::post(store.url(paths::PUSHES)).header("content-type", "application/json");
+            let request = request.header("content-length", "600000").body(Half(Some(half.clone())))?;
+            sender.ready().await?;
+            let answer = sender.send_request(request);
+            // Kept alive by its task.
+            let sender = sender.clone();
+            under_way.spawn(async move {
+                let answer = answer.await;
+                drop(sender);
+                answer.ok().map(|answer| answer.status().as_u16())
+            });
+        }
+    }
+    let overloaded = async {
+        let mut overloaded = 0;
+        while overloaded < 1_000 {
+            let status = under_way.join_next().await.context("all streams ended")??;
+            ensure!(matches!(status, None | Some(503)), "{status:?}");
+            overloaded += usize::from(status.is_some());
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, overloaded)
+        .await
+        .context("nobody was told that requests together hold too much")??;
+    let calls = http::get(&store.url(paths::CALLS)).await?;
+    ensure!(calls.status == 200, "{}", calls.status);
+    let during = store.resident_kib()?;
+    // The budget of all bodies, each connection's window and each request. Of halves 1500 MB were to be sent.
+    let bound = before + (BUFFER as u64) / 1024 + CONNECTIONS * (64 + STREAMS * 8);
+    println!("resident: {before} KiB before, {during} KiB with 5000 streams");
+    ensure!(during < bound, "resident {during} KiB with 5000 streams, {before} KiB before them; bound {bound}");
+    Ok(())
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use end_to_end::configuration::HeadersMode;
 use end_to_end::fault::Fault;
+use end_to_end::huawei::Huawei;
 use end_to_end::raw::{Connection, Head};
 use end_to_end::wait;
 use privatenumber_contract::paths;
-use privatenumber_sim::huawei::push_body;
+use privatenumber_sim::huawei::{Cdr, push_body};
+use tokio::task::JoinSet;
 
 use crate::world::{PATIENCE, World, cdrs};
 
@@ -21,6 +23,7 @@ in_both_modes!(
     p2_a_200_that_is_not_the_stores_is_not_passed_on,
     p3_outcomes_are_kept_while_the_store_is_away,
     p2_what_was_answered_200_survives_the_death_of_the_store,
+    p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again,
 );
 
 /// Without Envoy's own retry of the route, so that every fault reaches the filter.
@@ -164,4 +167,69 @@ async fn p2_what_was_answered_200_survives_the_death_of_the_store(mode: HeadersM
     ensure!(settled.len() == 10);
     world.callbacks(10).await?;
     world.ends_well().await
+}
+
+async fn p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("p8-http2", mode, &[], |options| {
+        options.change(end_to_end::configuration::Configuration::http2_to_the_store)
+    })
+    .await?;
+    // One stream fails and not its neighbours.
+    world.faults.strike_times(paths::PUSHES, Fault::LoseAnswer, 2);
+    world.faults.strike_times(paths::PUSHES, Fault::CutAnswer, 2);
+    world.faults.strike_times(paths::PUSHES, Fault::ResetBefore, 2);
+    world.faults.strike_times(paths::OUTCOMES, Fault::LoseAnswer, 1);
+    let answers = push_at_once(&world, cdrs(290, 30))?.finish().await?;
+    ensure!(answers.iter().filter(|status| **status == Some(200)).count() >= 24, "{answers:?}");
+    world.callbacks(30).await?;
+    world.settled_calls(30).await?;
+
+    // All streams end at once with their connection, when the store has committed and before its answer is there.
+    world.faults.strike(paths::PUSHES, Fault::SwallowAnswer);
+    let before = world.faults.count(paths::PUSHES);
+    let pushes = push_at_once(&world, cdrs(291, 20))?;
+    wait::until("all pushes to have reached the store", PATIENCE, async || {
+        let count = world.faults.count(paths::PUSHES) - before;
+        ensure!(count >= 20, "{count} requests");
+        Ok(())
+    })
+    .await?;
+    world.faults.go_away().await;
+    world.faults.heal();
+    world.faults.come_back().await?;
+    pushes.finish().await?;
+    world.callbacks(50).await?;
+    world.settled_calls(50).await?;
+
+    let statistics = world.gateway.statistics().await?;
+    ensure!(statistics.get("cluster.store.upstream_cx_http1_total") == 0, "the store was spoken to by HTTP/1.1");
+    ensure!(statistics.get("cluster.store.upstream_cx_http2_total") > 0);
+    world.ends_well().await
+}
+
+/// Pushes under way.
+struct Pushes(JoinSet<Option<u16>>);
+
+impl Pushes {
+    /// The status each was answered with; `None` where there was no answer.
+    async fn finish(mut self) -> Result<Vec<Option<u16>>> {
+        let mut answers = Vec::new();
+        while let Some(answer) = self.0.join_next().await {
+            answers.push(answer?);
+        }
+        Ok(answers)
+    }
+}
+
+/// One push for each CDR, all at the same time.
+fn push_at_once(world: &World, cdrs: Vec<Cdr>) -> Result<Pushes> {
+    let mut pushes = JoinSet::new();
+    for cdr in cdrs {
+        let (huawei, url) = (Huawei::demo()?, world.gateway.url());
+        pushes.spawn(async move {
+            let answer = huawei.push_cdrs(&url, std::slice::from_ref(&cdr)).await;
+            answer.ok().map(|answer| answer.status.as_u16())
+        });
+    }
+    Ok(Pushes(pushes))
 }

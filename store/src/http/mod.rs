@@ -20,6 +20,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 pub use operations::OPENAPI;
 
@@ -47,6 +48,8 @@ pub struct App {
     pub ready_timeout: Duration,
     /// What requests to `/v1/` must carry, if anything.
     pub token: Option<Token>,
+    /// Room for requests at the same time. HTTP/2 has many of them on one connection.
+    pub room: Semaphore,
     /// Set once the store is stopping.
     pub stopping: AtomicBool,
 }
@@ -99,7 +102,7 @@ async fn unknown_method() -> Refusal {
     Refusal::new(Kind::MethodNotAllowed, "the `allow` header names the methods of this path")
 }
 
-/// Checks the token and counts the answer.
+/// Checks the token and whether there is room, and counts the answer.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let route = request
         .extensions()
@@ -109,9 +112,13 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         Some(token) if request.uri().path().starts_with("/v1/") => token.check(request.headers()).err(),
         _ => None,
     };
-    let response = match refused {
-        Some(refusal) => refusal.into_response(),
-        None => next.run(request).await,
+    let response = match (refused, app.room.try_acquire()) {
+        (Some(refusal), _) => refusal.into_response(),
+        (None, Ok(_room)) => next.run(request).await,
+        (None, Err(_)) => {
+            let detail = "too many requests at the same time; try again later, or raise --requests if this lasts";
+            Refusal::new(Kind::Overloaded, detail).into_response()
+        }
     };
     app.metrics.request_answered(route.unwrap_or("other"), response.status());
     response

@@ -120,6 +120,7 @@ impl Store {
             },
             ready_timeout: Duration::from_secs(2),
             token: oddities.token.map(Token::new),
+            room: Semaphore::new(Semaphore::MAX_PERMITS),
             stopping: AtomicBool::new(false),
         });
         Self { router: router(Arc::clone(&app)), app, now, writer_task }
