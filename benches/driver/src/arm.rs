@@ -36,6 +36,8 @@ pub enum Arm {
     Filter,
     /// The filter, letting headers go ahead.
     FilterPass,
+    /// The filter, with HTTP/2 to the store.
+    FilterHttp2,
     /// The filter, as shipped, with a thousand businesses.
     FilterThousand,
     /// A script for Envoy's Lua filter.
@@ -48,12 +50,13 @@ pub enum Arm {
 
 impl Arm {
     /// Those that stand side by side in the tables.
-    pub const COMPARED: [Self; 8] = [
+    pub const COMPARED: [Self; 9] = [
         Self::Control,
         Self::Floor,
         Self::Bystander,
         Self::Filter,
         Self::FilterPass,
+        Self::FilterHttp2,
         Self::Lua,
         Self::Rust,
         Self::Node,
@@ -67,6 +70,7 @@ impl Arm {
             Self::Bystander => "floor, behind a filter that it does not concern",
             Self::Filter => "**filter**, hold",
             Self::FilterPass => "**filter**, pass",
+            Self::FilterHttp2 => "**filter**, hold, HTTP/2 to the store",
             Self::FilterThousand => "**filter**, hold, 1000 businesses",
             Self::Lua => "Lua filter",
             Self::Rust => "service, Rust",
@@ -124,6 +128,7 @@ impl Running {
         options = match arm {
             Arm::Filter => options.change(as_strict_as_the_peers),
             Arm::FilterPass => options.headers(HeadersMode::Pass).change(as_strict_as_the_peers),
+            Arm::FilterHttp2 => options.change(as_strict_as_the_peers).change(Configuration::http2_to_the_store),
             Arm::FilterThousand => options.change(as_strict_as_the_peers).change(with_a_thousand_businesses),
             Arm::Control => options.change(|configuration| control::without_filter(configuration, true)),
             Arm::Floor => options.change(|configuration| control::without_filter(configuration, false)),

@@ -124,7 +124,8 @@ async fn bench(options: &Options) -> Result<()> {
     }
     let (sinks, mut report) = bench.finish();
     if options.has(Part::Memory) {
-        let arms: Vec<_> = options.compared().into_iter().filter(|arm| *arm != Arm::FilterPass).collect();
+        let arms: Vec<_> =
+            options.compared().into_iter().filter(|arm| !matches!(arm, Arm::FilterPass | Arm::FilterHttp2)).collect();
         memory::measure(&envoy, &sinks, &arms, &mut report).await?;
     }
     println!("{}", report.to_markdown());

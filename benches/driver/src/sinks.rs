@@ -14,9 +14,11 @@ use end_to_end::gateway::DEMO_AK;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use privatenumber_contract::{
     CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, Record, paths,
 };
@@ -188,12 +190,24 @@ where
                     async move { Ok::<_, Infallible>(answer.await) }
                 });
                 // An error is a connection that the arm has closed.
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = auto::Builder::new(LocalExecutor).serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
     Ok(address)
+}
+
+/// Runs on this thread what a connection of HTTP/2 does beside.
+#[derive(Clone)]
+struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future<Output: 'static> + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
 }
 
 impl State {
