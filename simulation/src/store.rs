@@ -82,6 +82,7 @@ impl Store {
             body_limits,
             ready_timeout: Duration::from_secs(600),
             token: None,
+            room: Semaphore::new(8_192),
             stopping: AtomicBool::new(false),
         }));
         Ok(Self { runtime, router, database, clock })

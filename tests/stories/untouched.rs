@@ -4,14 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::configuration::{FILTER, HeadersMode};
+use end_to_end::http;
 use end_to_end::raw::{Connection, Head, chunk, last_chunk};
+use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::world::World;
 
-in_both_modes!(p5_other_paths_are_untouched_byte_for_byte);
+in_both_modes!(p5_other_paths_are_untouched_byte_for_byte, p5_a_route_may_leave_the_filter_out);
 
 /// Takes whatever comes, keeps its bytes, and answers with odd ones.
 struct Witness {
@@ -143,4 +145,32 @@ fn date_free(answer: &str) -> String {
         }
     }
     text
+}
+
+/// As docs/operations.md says it: what costs other routes nothing at all.
+async fn p5_a_route_may_leave_the_filter_out(mode: HeadersMode) -> Result<()> {
+    let witness = Witness::start().await?;
+    let address = witness.address.clone();
+    let world = World::with("left-out", mode, &[], |options| {
+        options.change(move |configuration| {
+            configuration.add_cluster("witness", &address)?;
+            let routes = configuration.connection_manager()?.pointer_mut("/route_config/virtual_hosts/0/routes");
+            let routes = routes.and_then(Value::as_array_mut).context("no routes")?;
+            // The push path itself: were the filter there, it would refuse what is not signed.
+            let route = json!({
+                "match": { "path": "/huawei/fee" },
+                "route": { "cluster": "witness" },
+                "typed_per_filter_config": {
+                    FILTER: { "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": true },
+                },
+            });
+            routes.insert(0, route);
+            Ok(())
+        })
+    })
+    .await?;
+    let answer = http::send(Method::POST, &world.gateway.url(), &[], "not signed END").await?;
+    ensure!(answer.status == 218, "{} {}", answer.status, answer.text());
+    ensure!(witness.take().is_some_and(|seen| seen.ends_with(b"not signed END")));
+    world.ends_well().await
 }

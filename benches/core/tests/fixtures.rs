@@ -109,6 +109,7 @@ async fn store() -> Result<Router> {
         body_limits,
         ready_timeout: Duration::from_secs(60),
         token: None,
+        room: Semaphore::new(8_192),
         stopping: AtomicBool::new(false),
     })))
 }

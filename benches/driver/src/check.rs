@@ -29,7 +29,7 @@ pub async fn check(running: &mut Running, sinks: &Sinks) -> Result<()> {
     let name = running.arm.title();
     if running.arm.is_mirror() {
         for size in [1, 10, 50] {
-            let done = load::at_rate(running, sinks, size, 20.0, Duration::from_millis(200)).await;
+            let done = load::at_rate(running, sinks, size, 20.0, Duration::ZERO, Duration::from_millis(200)).await;
             ensure!(done.with_context(|| format!("{name}, {size} CDRs"))?.done.pushes > 0, "{name} took no push");
         }
         return Ok(());

@@ -129,7 +129,7 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
 }
 
 /// Pushes of `size` CDRs at moments of their own, `rate` a second on average, for `duration`, whether the arm keeps up or not.
-/// Times count from the moment a push was due.
+/// Times count from the moment a push was due; those of the pushes before, for `ramp`, do not count.
 ///
 /// # Errors
 ///
@@ -139,6 +139,7 @@ pub async fn at_rate(
     sinks: &Sinks,
     size: usize,
     rate: f64,
+    ramp: Duration,
     duration: Duration,
 ) -> Result<Times> {
     let address = running.gateway.address().to_owned();
@@ -149,7 +150,8 @@ pub async fn at_rate(
     let meter = Meter::start(running, sinks)?;
     let mut under_way = JoinSet::new();
     let (mut due, mut sent) = (Instant::now(), 0);
-    let end = due + duration;
+    let counted = due + ramp;
+    let end = counted + duration;
     loop {
         due += pause(&mut random, rate);
         if due >= end {
@@ -160,7 +162,9 @@ pub async fn at_rate(
             tokio::task::yield_now().await;
         }
         let push = pushes.next()?;
-        sinks.expect(push.session_id.clone(), due);
+        if due >= counted {
+            sinks.expect(push.session_id.clone(), due);
+        }
         sent += 1;
         let (address, idle, answers) = (address.clone(), Rc::clone(&idle), Rc::clone(&answers));
         under_way.spawn_local(async move {
@@ -170,7 +174,9 @@ pub async fn at_rate(
                 None => Connection::open(&address).await?,
             };
             connection.push(push).await?;
-            answers.borrow_mut().push(due.elapsed());
+            if due >= counted {
+                answers.borrow_mut().push(due.elapsed());
+            }
             idle.borrow_mut().push(connection);
             anyhow::Ok(())
         });

@@ -129,7 +129,7 @@ impl Bench {
             let callback = |share: f64| median_of(rounds, |times| percentile(&times.callbacks, share));
             let (_, ratio) = with_ratio(times, *arm, Arm::Control, |times| percentile(&times.answers, 0.99));
             self.report.note(*arm, &format!("p99 with {delay} ms"), answer(0.99), ratio);
-            let rate = median_of(rounds, |times| times.done.pushes as f64 / self.duration.as_secs_f64());
+            let rate = median_of(rounds, |times| times.answers.len() as f64 / self.duration.as_secs_f64());
             let cells = [rate, answer(0.5), answer(0.99), answer(0.999), ratio, callback(0.5), callback(0.99)];
             table.row([arm.title().to_owned()].into_iter().chain(cells.map(number)));
         }
@@ -169,7 +169,9 @@ impl Bench {
                 let Some(running) = self.running.get_mut(index) else { continue };
                 let Some(own) = self.capacity.get(&running.arm) else { continue };
                 self.sinks.behave(delay, 1);
-                let times = load::at_rate(running, &self.sinks, 1, own.min(most) / 2.0, self.duration).await?;
+                // As many callbacks are under way by then as there will be, each with its connection.
+                let ramp = delay * 2;
+                let times = load::at_rate(running, &self.sinks, 1, own.min(most) / 2.0, ramp, self.duration).await?;
                 let p99 = percentile(&times.answers, 0.99);
                 let cost = times.done.cpu_per_push();
                 eprintln!("{what}, round {round}: {:?}: {cost:.1} µs a push, p99 {p99:.2} ms", running.arm);

@@ -69,7 +69,7 @@ async fn in_flight(envoy: &EnvoyBinary, sinks: &Sinks, report: &mut Report) -> R
     // Fifty calls a push, over half of the time that a callback takes.
     let gathering = HELD / 2;
     let rate = IN_FLIGHT as f64 / 50.0 / gathering.as_secs_f64();
-    let pushing = load::at_rate(&mut running, sinks, 50, rate, gathering);
+    let pushing = load::at_rate(&mut running, sinks, 50, rate, Duration::ZERO, gathering);
     let (pushed, most) = tokio::join!(pushing, watching);
     let (calls, most) = (pushed?.done.pushes * 50, most?);
     let open = sinks.most_callbacks_open();
