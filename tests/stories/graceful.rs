@@ -233,8 +233,13 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     .await?;
     let counts = world.business.counts().await?;
     ensure!(counts.calls == pushed as u64 && counts.max_per_call == 1, "{pushed} calls, {counts:?}");
-    let metrics = world.store.metrics().await?;
     let answered = format!("outcomes_total{{class=\"answered\",result=\"recorded\"}} {pushed}");
-    ensure!(metrics.contains(&answered), "not all of {pushed} calls were answered:\n{metrics}");
+    // The store counts an outcome after it has committed it.
+    wait::until("the store to have counted every call as answered", PATIENCE, async || {
+        let metrics = world.store.metrics().await?;
+        ensure!(metrics.contains(&answered), "not all of {pushed} calls were answered:\n{metrics}");
+        Ok(())
+    })
+    .await?;
     world.no_vm_trapped().await
 }
