@@ -22,6 +22,22 @@ const TIMEOUT_MS: u64 = 60_000;
 /// Calls that the filter has room for: more than ever are under way in a benchmark.
 const ROOM: u32 = 20_000;
 
+/// How the names of Envoy's counters end that tell of requests and connections that failed.
+const FAILURES: [&str; 12] = [
+    "downstream_rq_4xx",
+    "downstream_rq_5xx",
+    "upstream_cx_connect_fail",
+    "upstream_cx_connect_timeout",
+    "upstream_cx_destroy_with_active_rq",
+    "upstream_cx_overflow",
+    "upstream_rq_pending_overflow",
+    "upstream_rq_per_try_timeout",
+    "upstream_rq_retry",
+    "upstream_rq_retry_limit_exceeded",
+    "upstream_rq_rx_reset",
+    "upstream_rq_timeout",
+];
+
 /// One of the ways to do the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Arm {
@@ -116,14 +132,15 @@ impl Running {
         let directory = Directory::fresh(&format!("bench-{arm:?}-{workers}").to_lowercase())?;
         let mut service = None;
         let mut upstream = sinks.store_address().to_owned();
+        let business = sinks.new_business_address().await?;
         if let Arm::Rust | Arm::Node = arm {
-            let (process, address) = service::start(arm, &directory, sinks, workers).await?;
+            let (process, address) = service::start(arm, &directory, sinks.store_address(), &business, workers).await?;
             (service, upstream) = (Some(process), address);
         }
         let mut options = Options::new(envoy.clone(), &upstream).concurrency(workers).business(BusinessAt {
             timeout_ms: TIMEOUT_MS,
             more: json!({ "pending_calls": ROOM, "concurrency": ROOM }),
-            ..BusinessAt::demo(sinks.business_address())
+            ..BusinessAt::demo(&business)
         });
         options = match arm {
             Arm::Filter => options.change(as_strict_as_the_peers),
@@ -148,6 +165,25 @@ impl Running {
         pids
     }
 
+    /// Adds to an error what this arm's Envoy knows of requests that failed.
+    ///
+    /// # Errors
+    ///
+    /// The one of `result`.
+    pub async fn explain<T>(&self, result: Result<T>) -> Result<T> {
+        let Err(error) = result else { return result };
+        let counted = match self.gateway.statistics().await {
+            Ok(statistics) => statistics
+                .iter()
+                .filter(|(name, value)| *value > 0 && FAILURES.iter().any(|failure| name.ends_with(failure)))
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Err(error) => format!("{error:#}"),
+        };
+        Err(error.context(format!("{:?} failed, its Envoy has counted: {counted}", self.arm)))
+    }
+
     /// What it has used so far.
     ///
     /// # Errors
@@ -158,11 +194,19 @@ impl Running {
     }
 }
 
-/// A machine that stands still for a second, as virtual ones do, is to cost a percentile and not the whole run.
+/// A machine that stands still for seconds, as virtual ones do, is to cost a percentile and not the whole run.
 fn unhurried(configuration: &mut Configuration) -> Result<()> {
     let clusters = configuration.value().pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
     for cluster in clusters.context("envoy.yaml has no clusters")?.iter_mut().filter_map(Value::as_object_mut) {
         cluster.insert("connect_timeout".to_owned(), "20s".into());
+    }
+    let routes = configuration.connection_manager()?.pointer_mut("/route_config/virtual_hosts/0/routes");
+    let routes = routes.and_then(Value::as_array_mut).context("envoy.yaml has no routes")?;
+    for action in routes.iter_mut().filter_map(|route| route.get_mut("route")).filter_map(Value::as_object_mut) {
+        action.insert("timeout".to_owned(), "60s".into());
+        if let Some(retries) = action.get_mut("retry_policy").and_then(Value::as_object_mut) {
+            retries.insert("per_try_timeout".to_owned(), "20s".into());
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use privatenumber_sim::huawei::{Cdr, Scheme, push_body};
 use serde_json::Value;
 
 use crate::arm::Running;
-use crate::load;
+use crate::load::{self, Pace};
 use crate::pushes::PUSH_PATH;
 use crate::sinks::{Counts, Sinks, Watched};
 
@@ -29,7 +29,9 @@ pub async fn check(running: &mut Running, sinks: &Sinks) -> Result<()> {
     let name = running.arm.title();
     if running.arm.is_mirror() {
         for size in [1, 10, 50] {
-            let done = load::at_rate(running, sinks, size, 20.0, Duration::ZERO, Duration::from_millis(200)).await;
+            let (ramp, duration) = (Duration::ZERO, Duration::from_millis(200));
+            let pace = Pace { size, rate: 20.0, ramp, duration, most_open: u64::MAX };
+            let done = load::at_rate(running, sinks, pace).await;
             ensure!(done.with_context(|| format!("{name}, {size} CDRs"))?.done.pushes > 0, "{name} took no push");
         }
         return Ok(());

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::arm::Running;
+use crate::arm::{Arm, Running};
 use crate::cores::Used;
 use crate::pushes::{Push, Pushes};
 use crate::sinks::{Counts, Sinks};
@@ -24,6 +24,8 @@ const CONNECTIONS: u64 = 32;
 /// Calls that may be without a callback, or without an outcome, at the same time before pushers wait: an arm that answers
 /// first and calls back later is to be as busy as it can, not to refuse pushes because too much is pending.
 const MOST_OPEN_CALLS: u64 = 2_000;
+/// Calls that may be called back and without an outcome all the same: a batch of outcomes that fills, and one on its way.
+const BATCHED: u64 = 200;
 /// How long everything may take to arrive once the last push is answered.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -101,18 +103,14 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
     let pushes = Rc::new(RefCell::new(Pushes::new(running.arm, size, 1)?));
     let sent = Rc::new(Cell::new(0_u64));
     let meter = Meter::start(running, sinks)?;
-    let (end, before, has_outcomes) = (Instant::now() + duration, meter.counts, running.arm.reports_outcomes());
-    let finished = move |sinks: &Sinks| {
-        let arrived = sinks.counts() - before;
-        if has_outcomes { arrived.callbacks.min(arrived.outcomes) } else { arrived.callbacks }
-    };
+    let (end, calls) = (Instant::now() + duration, Calls::none_yet(running.arm, size, sinks));
     let mut pushers = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (address, pushes, sent, sinks) = (address.clone(), Rc::clone(&pushes), Rc::clone(&sent), sinks.clone());
         pushers.spawn_local(async move {
             let mut connection = Connection::open(&address).await?;
             while Instant::now() < end {
-                while sent.get() * size as u64 > finished(&sinks) + MOST_OPEN_CALLS {
+                while calls.open(sent.get(), &sinks) > MOST_OPEN_CALLS {
                     tokio::task::yield_now().await;
                 }
                 let push = pushes.borrow_mut().next()?;
@@ -128,20 +126,29 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
     meter.stop(running, sinks, size, sent.get()).await
 }
 
-/// Pushes of `size` CDRs at moments of their own, `rate` a second on average, for `duration`, whether the arm keeps up or not.
-/// Times count from the moment a push was due; those of the pushes before, for `ramp`, do not count.
+/// Load that does not wait for the arm.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// CDRs in a push.
+    pub size: usize,
+    /// Pushes a second, on average.
+    pub rate: f64,
+    /// How long pushes come before those that count.
+    pub ramp: Duration,
+    /// How long those come that count.
+    pub duration: Duration,
+    /// Pushes without an answer, or calls without callback or outcome, with which the next push waits. Its time counts all the
+    /// same: an arm that has fallen behind is to catch up with what is due, and not to spend itself on ever more connections.
+    pub most_open: u64,
+}
+
+/// Pushes at moments of their own, whether the arm keeps up or not. Times count from the moment a push was due.
 ///
 /// # Errors
 ///
 /// As for [`saturate`].
-pub async fn at_rate(
-    running: &mut Running,
-    sinks: &Sinks,
-    size: usize,
-    rate: f64,
-    ramp: Duration,
-    duration: Duration,
-) -> Result<Times> {
+pub async fn at_rate(running: &mut Running, sinks: &Sinks, pace: Pace) -> Result<Times> {
+    let Pace { size, rate, ramp, duration, most_open } = pace;
     let address = running.gateway.address().to_owned();
     let mut pushes = Pushes::new(running.arm, size, 2)?;
     let idle: Rc<RefCell<Vec<Connection>>> = Rc::default();
@@ -152,14 +159,20 @@ pub async fn at_rate(
     let (mut due, mut sent) = (Instant::now(), 0);
     let counted = due + ramp;
     let end = counted + duration;
+    let calls = Calls::none_yet(running.arm, size, sinks);
     loop {
         due += pause(&mut random, rate);
         if due >= end {
             break;
         }
         // The runtime's timers are too coarse; this core is the driver's own, so it may spin.
-        while Instant::now() < due {
+        let crowded =
+            |pushes: usize| pushes as u64 > most_open || calls.open(sent, sinks) > most_open.saturating_add(BATCHED);
+        while Instant::now() < due || crowded(under_way.len()) {
             tokio::task::yield_now().await;
+            while let Some(ended) = under_way.try_join_next() {
+                ended.context("a pusher ended")??;
+            }
         }
         let push = pushes.next()?;
         if due >= counted {
@@ -180,9 +193,6 @@ pub async fn at_rate(
             idle.borrow_mut().push(connection);
             anyhow::Ok(())
         });
-        while let Some(ended) = under_way.try_join_next() {
-            ended.context("a pusher ended")??;
-        }
     }
     while let Some(ended) = under_way.join_next().await {
         ended.context("a pusher ended")??;
@@ -198,6 +208,27 @@ pub async fn at_rate(
 fn pause(random: &mut Random, rate: f64) -> Duration {
     let share = (random.below(1 << 32) as f64 + 1.0) / (1_u64 << 32) as f64;
     Duration::from_secs_f64(-share.ln() / rate)
+}
+
+/// The calls of a load.
+#[derive(Clone, Copy)]
+struct Calls {
+    size: u64,
+    have_outcomes: bool,
+    before: Counts,
+}
+
+impl Calls {
+    fn none_yet(arm: Arm, size: usize, sinks: &Sinks) -> Self {
+        Self { size: size as u64, have_outcomes: arm.reports_outcomes(), before: sinks.counts() }
+    }
+
+    /// How many of those in `pushes` pushes are without a callback, or without an outcome where there are any.
+    fn open(self, pushes: u64, sinks: &Sinks) -> u64 {
+        let arrived = sinks.counts() - self.before;
+        let finished = if self.have_outcomes { arrived.callbacks.min(arrived.outcomes) } else { arrived.callbacks };
+        (pushes * self.size).saturating_sub(finished)
+    }
 }
 
 /// Counts from one moment on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::arm::{Arm, Running};
-use crate::load::{self, Done, Times};
+use crate::load::{self, Done, Pace, Times};
 use crate::median::{median, percentile};
 use crate::sinks::Sinks;
 use crate::table::{Table, number};
@@ -43,7 +43,7 @@ impl Bench {
         for (arm, rounds) in &saturated {
             self.capacity.insert(*arm, median_of(rounds, Done::rate));
         }
-        let half = self.at_half_load("one CDR a push, half load", Duration::ZERO).await?;
+        let half = self.at_share("one CDR a push, half load", 0.5, Duration::ZERO).await?;
         let columns = [
             "",
             "CPU µs a push, half load",
@@ -66,8 +66,7 @@ impl Bench {
             table.row([arm.title().to_owned()].into_iter().chain(cells));
         }
         self.report.table(table);
-        let title = "One CDR a push, half load: times in milliseconds";
-        self.times_table(title, &half, 0);
+        self.times_table("One CDR a push, half load: times in milliseconds", &half, "half load p99");
         Ok(())
     }
 
@@ -96,13 +95,15 @@ impl Bench {
         Ok(())
     }
 
-    /// Businesses that take their time.
+    /// Businesses that take their time, beside one that takes none. Callbacks that wait cost an arm more than such that are
+    /// over, so half load would not be half of what it takes.
     pub async fn slow(&mut self) -> Result<()> {
-        for milliseconds in [50, 1000] {
+        for milliseconds in [0, 50, 1000] {
             let delay = Duration::from_millis(milliseconds);
-            let times = self.at_half_load(&format!("a business that takes {milliseconds} ms"), delay).await?;
-            let title = format!("A business that takes {milliseconds} ms, half load: times in milliseconds");
-            self.times_table(&title, &times, milliseconds);
+            let what = format!("a business that takes {milliseconds} ms");
+            let times = self.at_share(&what, 0.25, delay).await?;
+            let title = format!("A business that takes {milliseconds} ms, quarter load: times in milliseconds");
+            self.times_table(&title, &times, &format!("p99 with {milliseconds} ms"));
         }
         Ok(())
     }
@@ -121,14 +122,14 @@ impl Bench {
         Ok(())
     }
 
-    fn times_table(&mut self, title: &str, times: &ByArm<Times>, delay: u64) {
+    fn times_table(&mut self, title: &str, times: &ByArm<Times>, p99: &str) {
         let columns = ["", "pushes/s", "answer p50", "p99", "p99.9", "p99 × control", "callback p50", "p99"];
         let mut table = Table::new(title, &columns);
         for (arm, rounds) in times {
             let answer = |share: f64| median_of(rounds, |times| percentile(&times.answers, share));
             let callback = |share: f64| median_of(rounds, |times| percentile(&times.callbacks, share));
             let (_, ratio) = with_ratio(times, *arm, Arm::Control, |times| percentile(&times.answers, 0.99));
-            self.report.note(*arm, &format!("p99 with {delay} ms"), answer(0.99), ratio);
+            self.report.note(*arm, p99, answer(0.99), ratio);
             let rate = median_of(rounds, |times| times.answers.len() as f64 / self.duration.as_secs_f64());
             let cells = [rate, answer(0.5), answer(0.99), answer(0.999), ratio, callback(0.5), callback(0.99)];
             table.row([arm.title().to_owned()].into_iter().chain(cells.map(number)));
@@ -145,7 +146,8 @@ impl Bench {
                     continue;
                 };
                 self.sinks.behave(Duration::ZERO, running.arm.businesses());
-                let done = load::saturate(running, &self.sinks, size, self.duration).await?;
+                let done = load::saturate(running, &self.sinks, size, self.duration).await;
+                let done = running.explain(done).await?;
                 if round > 0 {
                     let (cost, rate) = (done.cpu_per_push(), done.rate());
                     eprintln!("{what}, round {round}: {:?}: {cost:.1} µs a push, {rate:.0} pushes/s", running.arm);
@@ -156,8 +158,8 @@ impl Bench {
         Ok(results)
     }
 
-    /// At half of what the control takes, or half of what the arm itself takes if that is less.
-    async fn at_half_load(&mut self, what: &str, delay: Duration) -> Result<ByArm<Times>> {
+    /// At this share of what the control takes, or of what the arm itself takes if that is less.
+    async fn at_share(&mut self, what: &str, share: f64, delay: Duration) -> Result<ByArm<Times>> {
         if self.capacity.is_empty() {
             let saturated = self.saturate("capacity", 1, &Arm::COMPARED).await?;
             self.capacity = saturated.iter().map(|(arm, rounds)| (*arm, median_of(rounds, Done::rate))).collect();
@@ -169,9 +171,18 @@ impl Bench {
                 let Some(running) = self.running.get_mut(index) else { continue };
                 let Some(own) = self.capacity.get(&running.arm) else { continue };
                 self.sinks.behave(delay, 1);
-                // As many callbacks are under way by then as there will be, each with its connection.
-                let ramp = delay * 2;
-                let times = load::at_rate(running, &self.sinks, 1, own.min(most) / 2.0, ramp, self.duration).await?;
+                let rate = own.min(most) * share;
+                let slow = rate * delay.as_secs_f64();
+                let pace = Pace {
+                    size: 1,
+                    rate,
+                    // As many callbacks are under way by then as there will be, each with its connection.
+                    ramp: delay * 2,
+                    duration: self.duration,
+                    most_open: 256 + (slow * 1.5) as u64,
+                };
+                let times = load::at_rate(running, &self.sinks, pace).await;
+                let times = running.explain(times).await?;
                 let p99 = percentile(&times.answers, 0.99);
                 let cost = times.done.cpu_per_push();
                 eprintln!("{what}, round {round}: {:?}: {cost:.1} µs a push, p99 {p99:.2} ms", running.arm);

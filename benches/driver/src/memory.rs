@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::arm::{Arm, Running};
 use crate::cores::Used;
-use crate::load;
+use crate::load::{self, Pace};
 use crate::sinks::Sinks;
 use crate::table::{Table, number};
 use crate::targets::Report;
@@ -69,7 +69,8 @@ async fn in_flight(envoy: &EnvoyBinary, sinks: &Sinks, report: &mut Report) -> R
     // Fifty calls a push, over half of the time that a callback takes.
     let gathering = HELD / 2;
     let rate = IN_FLIGHT as f64 / 50.0 / gathering.as_secs_f64();
-    let pushing = load::at_rate(&mut running, sinks, 50, rate, Duration::ZERO, gathering);
+    let pace = Pace { size: 50, rate, ramp: Duration::ZERO, duration: gathering, most_open: u64::MAX };
+    let pushing = load::at_rate(&mut running, sinks, pace);
     let (pushed, most) = tokio::join!(pushing, watching);
     let (calls, most) = (pushed?.done.pushes * 50, most?);
     let open = sinks.most_callbacks_open();

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Sub;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,8 +24,11 @@ use privatenumber_contract::{
     CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, Record, paths,
 };
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::time::Instant;
+
+/// Connections that may wait to be accepted. One that finds no place tries again after a second, which would be the arm's.
+const BACKLOG: u32 = 4096;
 
 /// What Envoy adds to the host of a request that it mirrors.
 const SHADOW: &str = "-shadow";
@@ -106,12 +110,11 @@ pub struct Watched {
 #[derive(Clone)]
 pub struct Sinks {
     store: String,
-    business: String,
     state: Rc<State>,
 }
 
 impl Sinks {
-    /// Starts them on free ports.
+    /// Starts them; the store listens on a free port.
     ///
     /// # Errors
     ///
@@ -120,8 +123,7 @@ impl Sinks {
         let state = Rc::new(State::default());
         state.businesses.set(1);
         let store = listen(Rc::clone(&state), |state, request| async move { state.store(request).await }).await?;
-        let business = listen(Rc::clone(&state), |state, request| async move { state.business(request).await }).await?;
-        Ok(Self { store, business, state })
+        Ok(Self { store, state })
     }
 
     /// `127.0.0.1:PORT` of the store.
@@ -129,9 +131,14 @@ impl Sinks {
         &self.store
     }
 
-    /// `127.0.0.1:PORT` of the business.
-    pub fn business_address(&self) -> &str {
-        &self.business
+    /// Opens one more free port of the business and returns its `127.0.0.1:PORT`. Every arm has one of its own: the system keeps
+    /// the ends of closed connections for a minute, tens of thousands with a slow business, and they are to be in no one else's way.
+    ///
+    /// # Errors
+    ///
+    /// When there is no free port.
+    pub async fn new_business_address(&self) -> Result<String> {
+        listen(Rc::clone(&self.state), |state, request| async move { state.business(request).await }).await
     }
 
     /// What arrived so far.
@@ -178,10 +185,17 @@ where
     F: Fn(Rc<State>, Request<Incoming>) -> A + Copy + 'static,
     A: Future<Output = Response<Full<Bytes>>> + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("a sink cannot listen")?;
+    let socket = TcpSocket::new_v4().context("a sink has no socket")?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("a sink has no port")?;
+    let listener = socket.listen(BACKLOG).context("a sink cannot listen")?;
     let address = listener.local_addr().context("a sink has no address")?.to_string();
     tokio::task::spawn_local(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Such as too many open files: others must close first.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
             let _ = stream.set_nodelay(true);
             let state = Rc::clone(&state);
             tokio::task::spawn_local(async move {

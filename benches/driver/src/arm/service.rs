@@ -15,13 +15,18 @@ use serde_json::json;
 use super::Arm;
 use super::control::replace_filter;
 use crate::pushes::PUSH_PATH;
-use crate::sinks::Sinks;
 
 /// How long a service may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts the service of `arm` and returns it with its address, `127.0.0.1:PORT`.
-pub async fn start(arm: Arm, directory: &Directory, sinks: &Sinks, workers: u32) -> Result<(Process, String)> {
+/// Starts the service of `arm` with the addresses of the sinks and returns it with its own, `127.0.0.1:PORT`.
+pub async fn start(
+    arm: Arm,
+    directory: &Directory,
+    store: &str,
+    business: &str,
+    workers: u32,
+) -> Result<(Process, String)> {
     let log = directory.join("service.log");
     let start = match arm {
         Arm::Rust => Start::new("the Rust service", products::target_directory()?.join("module/peer-service"), log),
@@ -30,8 +35,8 @@ pub async fn start(arm: Arm, directory: &Directory, sinks: &Sinks, workers: u32)
     };
     let mut process = start
         .arguments(["--listen", "127.0.0.1:0"])
-        .arguments(["--store", &format!("http://{}", sinks.store_address())])
-        .arguments(["--business", &format!("http://{}", sinks.business_address())])
+        .arguments(["--store", &format!("http://{store}")])
+        .arguments(["--business", &format!("http://{business}")])
         .arguments(["--workers", &workers.to_string()])
         .environment("HUAWEI_APP_KEY", DEMO_APP_KEY)
         .environment("HUAWEI_APP_SECRET", DEMO_SECRET)
