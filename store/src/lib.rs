@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod database;
 pub mod http;
 pub mod metrics;
+pub mod open_files;
 pub mod record;
 pub mod server;
 pub mod settings;

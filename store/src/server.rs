@@ -23,6 +23,7 @@ use crate::database::{Database, OpenOptions};
 use crate::http::body::BodyLimits;
 use crate::http::{App, router};
 use crate::metrics::Metrics;
+use crate::open_files::room_for_connections;
 use crate::settings::Settings;
 use crate::writer::Writer;
 
@@ -136,7 +137,9 @@ impl Connections {
             // Longer than a client that has said everything may have to wait for its answer.
             silence_timeout: settings.header_timeout.saturating_add(settings.busy_timeout),
             write_timeout: settings.write_timeout,
-            slots: Arc::new(Semaphore::new(settings.connections.clamp(1, Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(
+                room_for_connections(settings.connections).clamp(1, Semaphore::MAX_PERMITS),
+            )),
             graceful: GracefulShutdown::new(),
             tasks: JoinSet::new(),
         }

@@ -31,13 +31,17 @@ pub struct Process {
 fn command(data: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_privatenumber-store"));
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
+    prepare(&mut command);
+    command
+}
+
+fn prepare(command: &mut Command) {
     command
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    command
 }
 
 fn client(http2: bool) -> Client<HttpConnector, Full<Bytes>> {
@@ -46,7 +50,21 @@ fn client(http2: bool) -> Client<HttpConnector, Full<Bytes>> {
 
 impl Process {
     pub async fn start(data: &Path, flags: &[&str]) -> Self {
-        let mut child = command(data, flags).spawn().unwrap();
+        Self::run(command(data, flags)).await
+    }
+
+    /// Starts it where the system allows so many open files; `limit` is an argument of the shell's `ulimit`.
+    async fn start_with_open_files(limit: &str, data: &Path, flags: &[&str]) -> Self {
+        let store = command(data, flags);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")]);
+        shell.arg(store.as_std().get_program()).args(store.as_std().get_args());
+        prepare(&mut shell);
+        Self::run(shell).await
+    }
+
+    async fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, stdout.next_line()).await.unwrap().unwrap().unwrap();
         let address = line.strip_prefix("privatenumber-store listening on http://").unwrap().parse().unwrap();
@@ -291,6 +309,45 @@ async fn what_is_wrong_at_the_start_is_said_with_its_remedy() {
         assert!(!output.status.success() && output.stdout.is_empty());
         assert!(log.contains(expected), "{flags:?}: {log}");
     }
+}
+
+/// Connections on which nothing is said.
+async fn idle(process: &Process, number: usize) -> Vec<TcpStream> {
+    let mut idle = Vec::new();
+    for _ in 0..number {
+        idle.push(timeout(PATIENCE, TcpStream::connect(process.address)).await.unwrap().unwrap());
+    }
+    idle
+}
+
+#[tokio::test]
+async fn p4_a_system_that_allows_few_open_files_is_asked_for_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start_with_open_files("-S -n 100", &directory.path().join("store.sqlite3"), &[]).await;
+    let idle = idle(&process, 200).await;
+    assert_eq!(process.push(PUSH_1, "s1").await["verdict"], "claimed");
+    drop(idle);
+    process.signal("-TERM");
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("open files"), "{log}");
+}
+
+#[tokio::test]
+async fn p4_a_system_that_allows_no_more_open_files_gets_fewer_connections_and_keeps_its_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("store.sqlite3");
+    let flags = ["--header-timeout", "1", "--busy-timeout", "1"];
+    let process = Process::start_with_open_files("-n 100", &data, &flags).await;
+    let idle = idle(&process, 80).await;
+    // They hold every place, by turns; the push waits for its own.
+    assert_eq!(process.push(PUSH_1, "s1").await["verdict"], "claimed");
+    drop(idle);
+    process.signal("-TERM");
+    let (code, log) = process.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("raise the hard limit (ulimit -Hn) or lower --connections"), "{log}");
+    assert!(!log.contains("could not be accepted"), "{log}");
 }
 
 #[tokio::test]
