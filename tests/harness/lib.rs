@@ -15,6 +15,7 @@ pub mod http;
 pub mod huawei;
 mod in_both_modes;
 pub mod memory;
+pub mod open_files;
 pub mod process;
 pub mod products;
 pub mod raw;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::directory::Directory;
-use end_to_end::http;
 use end_to_end::memory::Resident;
 use end_to_end::process::{Process, Start};
-use end_to_end::products;
 use end_to_end::raw::{Connection, Head};
+use end_to_end::{http, open_files, products};
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper::{Method, Request};
@@ -173,6 +172,7 @@ fn call(text: &str) -> CallReport<'_> {
 #[tokio::test]
 async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_nobody_out() -> Result<()> {
     const BUFFER: usize = 16 * 1024 * 1024;
+    open_files::allow(4096)?;
     let buffer = BUFFER.to_string();
     let flags = ["--connections", "1100", "--buffer-bytes", &buffer, "--body-timeout", "20", "--header-timeout", "20"];
     let store = Store::start("hostile-store-connections", &flags).await?;

@@ -111,6 +111,7 @@ pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duratio
             let mut connection = Connection::open(&address).await?;
             while Instant::now() < end {
                 while calls.open(sent.get(), &sinks) > MOST_OPEN_CALLS {
+                    ensure!(end.elapsed() < PATIENCE, "callbacks or outcomes stay away");
                     tokio::task::yield_now().await;
                 }
                 let push = pushes.borrow_mut().next()?;
@@ -169,6 +170,7 @@ pub async fn at_rate(running: &mut Running, sinks: &Sinks, pace: Pace) -> Result
         let crowded =
             |pushes: usize| pushes as u64 > most_open || calls.open(sent, sinks) > most_open.saturating_add(BATCHED);
         while Instant::now() < due || crowded(under_way.len()) {
+            ensure!(due.elapsed() < PATIENCE, "answers, callbacks or outcomes stay away");
             tokio::task::yield_now().await;
             while let Some(ended) = under_way.try_join_next() {
                 ended.context("a pusher ended")??;

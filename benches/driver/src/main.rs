@@ -18,10 +18,9 @@ mod targets;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use end_to_end::envoy_binary;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use end_to_end::{envoy_binary, open_files};
 
 use crate::arm::{Arm, Running};
 use crate::measure::Bench;
@@ -96,17 +95,8 @@ fn main() -> ExitCode {
 /// Files that the load generator with the sinks, or an Envoy, may have open: a connection for each of ten thousand callbacks.
 const OPEN_FILES: u64 = 16_384;
 
-/// Allows this program, and what it starts, as many open files as the system lets it.
-fn open_many_files() -> Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if let Some(most) = maximum.filter(|most| *most < OPEN_FILES) {
-        bail!("{OPEN_FILES} open files are needed and {most} allowed: raise the hard limit (ulimit -Hn)");
-    }
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("cannot raise the limit of open files")
-}
-
 async fn bench(options: &Options) -> Result<()> {
-    open_many_files()?;
+    open_files::allow(OPEN_FILES)?;
     cores::take_ours()?;
     let envoy = envoy_binary::find(None, |what| eprintln!("{what}"))?;
     let sinks = Sinks::start().await?;
