@@ -1,8 +1,9 @@
 //! The one writer. Requests queue their works; the writer takes all that wait and commits them together, so that the cost
 //! of making a commit durable is shared by everybody who waits for it.
 
+use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use privatenumber_contract::OutcomeReport;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -117,6 +118,7 @@ fn mixed_up() -> QueueError {
 
 async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waiting: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(GROUP_MAX);
+    let mut failures = Failures::default();
     while waiting.recv_many(&mut jobs, GROUP_MAX).await > 0 {
         metrics.queue_depth.dec_by(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
         let begun = Instant::now();
@@ -124,14 +126,42 @@ async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waitin
         let results = database.commit(&works, clock.now_ms()).await;
         let failure = results.iter().find_map(|result| result.as_ref().err());
         metrics.group_done(jobs.len(), begun.elapsed(), failure);
-        if let Some(error) = failure {
-            tracing::error!(works = jobs.len(), %error, "not all works of a group were committed");
-        }
+        failures.say(failure, jobs.len(), Instant::now());
         for (job, result) in jobs.drain(..).zip(results) {
             account(&metrics, &job.work, &result);
             // Whoever asked may have left; what is committed is committed.
             let _ = job.reply.send(result);
         }
+    }
+}
+
+/// Groups that could not be committed as a whole. A full disk fails thousands a minute, and the log may be on that disk.
+#[derive(Debug, Default)]
+struct Failures {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Failures {
+    /// What is said at most once in this time.
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    fn say(&mut self, failure: Option<&WriteError>, works: usize, now: Instant) {
+        if let Some(error) = failure
+            && let Some(unsaid) = self.count(now)
+        {
+            tracing::error!(works, unsaid, %error, "not all works of a group were committed");
+        }
+    }
+
+    /// Counts a failure. Where it is to be said: how many before it were not.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < Self::INTERVAL) {
+            self.unsaid = self.unsaid.saturating_add(1);
+            return None;
+        }
+        self.said = Some(now);
+        Some(mem::take(&mut self.unsaid))
     }
 }
 
@@ -160,4 +190,25 @@ fn account(metrics: &Metrics, work: &Work, result: &Result<Done, WriteError>) {
 fn loggable(call_id: &str) -> &str {
     let is_id = call_id.len() == 32 && call_id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id { call_id } else { "(not a call id)" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Failures;
+
+    #[test]
+    fn failures_by_the_thousand_are_said_once_a_second_and_none_is_forgotten() {
+        let (mut failures, start) = (Failures::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(failures.count(at(0)), Some(0));
+        for milliseconds in 1..1000 {
+            assert_eq!(failures.count(at(milliseconds)), None);
+        }
+        assert_eq!(failures.count(at(1000)), Some(999));
+        assert_eq!(failures.count(at(1999)), None);
+        assert_eq!(failures.count(at(60_000)), Some(1));
+        assert_eq!(failures.count(at(60_001)), None);
+    }
 }
