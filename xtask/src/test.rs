@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check there is, one line each.
 
 mod containers;
+mod full_disk;
 mod panicking_helpers;
 mod report;
 
@@ -47,8 +48,9 @@ pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode
         Some(_) => STATIC_CHECKS.iter().for_each(|name| report.skip(name, "a filter was given")),
     }
     report.tests("unit, store and simulator tests", || {
-        tests("unit tests", &["--workspace", "--exclude", "end-to-end"], filter, None, &[])
+        tests("unit tests", &["--workspace", "--exclude", "end-to-end"], filter, None, &["--skip", full_disk::MODULE])
     });
+    full_disk::story(&mut report, filter);
     let built = report.check("build module", build::module);
     if filter.is_none() && built {
         report.check("module size", module_size);
@@ -177,13 +179,18 @@ fn end_to_end(report: &mut Report, versions: &[String], filter: Option<&str>, bu
     }
 }
 
-/// Runs `cargo test`, with `more` for the test programs themselves, and reads from its output how many tests there were.
+/// Runs `cargo test`, with `more` for the test programs themselves.
 fn tests(name: &str, packages: &[&str], filter: Option<&str>, envoy: Option<&str>, more: &[&str]) -> Result<Tests> {
     let mut command = cargo(["test", "--no-fail-fast"]);
     command.args(packages).args(filter).arg("--").args(more);
     if let Some(version) = envoy {
         command.env(envoy_binary::VERSION_VARIABLE, version);
     }
+    run_tests(name, command)
+}
+
+/// Runs test programs and reads from their output how many tests there were.
+fn run_tests(name: &str, command: Command) -> Result<Tests> {
     let done = run_command(name, command)?;
     let mut tests = Tests::read(&done.output);
     if !done.success {

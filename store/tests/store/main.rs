@@ -5,6 +5,7 @@ mod bindings;
 mod claims;
 mod document;
 mod failures;
+mod full_disk;
 mod http2;
 mod outcomes;
 mod process;
