@@ -103,7 +103,7 @@ pub enum OpenError {
     },
     /// The engine cannot use the file.
     #[error(
-        "cannot use {file} as a database: {reason}; check that it is a database of this store and that no other process locks it"
+        "cannot use {file} as a database: {reason}; check that it is a database of this store, that its disk has room and that no other process locks it"
     )]
     Engine {
         /// The file.
@@ -112,7 +112,9 @@ pub enum OpenError {
         reason: String,
     },
     /// The tables cannot be brought up to date.
-    #[error("cannot bring the tables of {file} up to date: {reason}; was it written by a newer store?")]
+    #[error(
+        "cannot bring the tables of {file} up to date: {reason}; was it written by a newer store, or is its disk full?"
+    )]
     Migration {
         /// The file.
         file: String,

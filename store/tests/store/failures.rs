@@ -108,7 +108,7 @@ async fn an_existing_file_is_taken_up_and_a_foreign_or_newer_one_is_refused() {
     )
     .await;
     newer.close().await.unwrap();
-    assert!(refusal(&path).await.contains("was it written by a newer store?"));
+    assert!(refusal(&path).await.contains("was it written by a newer store, or is its disk full?"));
 
     let foreign = directory.path().join("foreign");
     std::fs::write(&foreign, "this is no database ".repeat(100)).unwrap();
