@@ -73,11 +73,6 @@ pub fn body(buffer: BufferType, size: usize) -> Vec<u8> {
     hostcalls::get_buffer(buffer, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// Replaces a body of `size` bytes: the whole of it, for Envoy takes nothing else.
-pub fn replace_body(buffer: BufferType, size: usize, body: &[u8]) {
-    let _ = hostcalls::set_buffer(buffer, 0, size, body);
-}
-
 /// Answers the request in the store's place.
 pub fn answer(answer: &Answer) {
     let mut headers = vec![("content-type", "application/json")];

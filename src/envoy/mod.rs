@@ -5,6 +5,7 @@
 
 mod header_map;
 mod host;
+mod hostcalls;
 mod meters;
 mod root;
 mod stream;

@@ -7,8 +7,8 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, BufferType, MapType};
 
 use super::header_map::{self, HeaderMap};
-use super::host;
 use super::worker::Worker;
+use super::{host, hostcalls};
 use crate::answer::Answer;
 use crate::config::HeadersMode;
 use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits, first, is_push};
@@ -20,11 +20,13 @@ pub struct Stream {
     /// The request's headers and what is to become of them, where they are held until the body is known.
     held: Option<(HeaderMap, HeaderEdits)>,
     body_size: usize,
+    /// How much there is of the response's body; `None` before any of it has come.
+    response_size: Option<usize>,
 }
 
 impl Stream {
     pub fn new(worker: Option<Rc<Worker>>) -> Self {
-        Self { worker, exchange: Exchange::default(), held: None, body_size: 0 }
+        Self { worker, exchange: Exchange::default(), held: None, body_size: 0, response_size: None }
     }
 
     /// The request's body is complete, whether by its last chunk or by trailers.
@@ -42,6 +44,7 @@ impl Stream {
         drop(dispatcher);
         let action = match decision {
             AtEnd::LeaveAlone => return Action::Continue,
+            AtEnd::Hold => return Action::Pause,
             AtEnd::Answer(answer) => {
                 host::answer(&answer);
                 Action::Pause
@@ -51,7 +54,7 @@ impl Stream {
                     edits.set.push(("content-length", body.len().to_string().into()));
                     header_map::replace(MapType::HttpRequestHeaders, &edits.applied(&headers.pairs()));
                 }
-                host::replace_body(BufferType::HttpRequestBody, self.body_size, body);
+                hostcalls::replace_body(BufferType::HttpRequestBody, self.body_size, body);
                 Action::Continue
             }
         };
@@ -65,7 +68,7 @@ impl Stream {
         let body = host::body(BufferType::HttpResponseBody, size);
         let replacement = self.exchange.response_end(&mut worker.dispatcher.borrow_mut(), &body, now);
         if let Some(replacement) = replacement {
-            host::replace_body(BufferType::HttpResponseBody, size, &replacement);
+            hostcalls::replace_body(BufferType::HttpResponseBody, size, &replacement);
         }
         worker.stream_was_heard(now);
     }
@@ -166,7 +169,7 @@ impl HttpContext for Stream {
         if !self.exchange.awaits_response_body() {
             return Action::Continue;
         }
-        self.body_size = size;
+        self.response_size = Some(size);
         if !is_end {
             return Action::Pause;
         }
@@ -175,9 +178,15 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
-        if self.exchange.awaits_response_body() {
-            self.response_end(self.body_size);
+        if !self.exchange.awaits_response_body() {
+            return Action::Continue;
         }
+        let Some(size) = self.response_size else {
+            // No body has come, and one of ours is announced: there is no buffer that it could be put into.
+            hostcalls::reset_response();
+            return Action::Pause;
+        };
+        self.response_end(size);
         Action::Continue
     }
 }

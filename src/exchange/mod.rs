@@ -94,6 +94,8 @@ pub enum AtEnd<'e> {
     LeaveAlone,
     /// Answer now.
     Answer(Answer),
+    /// It is answered already: it goes nowhere.
+    Hold,
     /// Replace the body by this and let the request go on to the store.
     Forward(&'e [u8]),
 }
@@ -126,6 +128,8 @@ enum State {
     Committed(ClaimRequest),
     /// The response's body is to become this.
     Replacing(Cow<'static, [u8]>),
+    /// The same, if anything is; and the request's body must not go on, for somebody answered before it was complete.
+    Preempted(Option<Cow<'static, [u8]>>),
     /// Nothing is left to do.
     Over,
 }
@@ -164,7 +168,7 @@ impl Exchange {
             State::Reading(_) if size > config.limits.max_body_bytes => {
                 AtBody::Answer(self.refuse(dispatcher, None, Answer::TooLarge(config.limits.max_body_bytes)))
             }
-            State::Reading(_) => AtBody::Wait,
+            State::Reading(_) | State::Preempted(_) => AtBody::Wait,
             _ => AtBody::LeaveAlone,
         }
     }
@@ -180,6 +184,10 @@ impl Exchange {
     ) -> AtEnd<'_> {
         let signed = match std::mem::take(&mut self.state) {
             State::Reading(signed) => signed,
+            State::Preempted(body) => {
+                self.state = State::Preempted(body);
+                return AtEnd::Hold;
+            }
             // Told of the end twice: what was asked of the store stays asked.
             other => {
                 self.state = other;
@@ -214,6 +222,7 @@ impl Exchange {
     ) -> AtResponse {
         let request = match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(request) => request,
+            State::Reading(signed) => return self.preempted(dispatcher, signed, status, is_end),
             // Another answer takes the place of the store's, whose claims are lost with it.
             State::Committed(request) => {
                 dispatcher.ask_again(request, None, now);
@@ -248,14 +257,35 @@ impl Exchange {
         AtResponse::Become(edits)
     }
 
-    /// Whether the response's headers matter: a push was asked of the store, and its answer not seen yet.
+    /// Somebody answers a push that is not complete: not the store, which has not been asked, so that no 200 may pass. Other
+    /// answers may be Envoy's own and say more than ours; Huawei pushes again after any of them.
+    fn preempted(
+        &mut self,
+        dispatcher: &mut Dispatcher,
+        signed: Signed,
+        status: Option<u16>,
+        is_end: bool,
+    ) -> AtResponse {
+        if status.is_some_and(|status| status >= 400) {
+            self.state = State::Reading(signed);
+            return AtResponse::LeaveAlone;
+        }
+        let answer = Answer::StoreUnavailable;
+        let body = (!is_end).then(|| answer.body());
+        let edits = response_edits(&answer, body.as_ref().map_or(0, |body| body.len()));
+        note_answer(dispatcher, None, &answer);
+        self.state = State::Preempted(body);
+        AtResponse::Become(edits)
+    }
+
+    /// Whether the response's headers matter: of a push whose answer was not seen yet.
     pub fn awaits_response(&self) -> bool {
-        matches!(self.state, State::Asking(_) | State::Committed(_))
+        matches!(self.state, State::Reading(_) | State::Asking(_) | State::Committed(_))
     }
 
     /// Whether the response's body is to be gathered.
     pub fn awaits_response_body(&self) -> bool {
-        matches!(self.state, State::Committed(_) | State::Replacing(_))
+        matches!(self.state, State::Committed(_) | State::Replacing(_) | State::Preempted(Some(_)))
     }
 
     /// The response's body is complete. Returns what it is to become, if anything.
@@ -269,6 +299,10 @@ impl Exchange {
                 Some(Answer::Recorded.body())
             }
             State::Replacing(body) => Some(body),
+            State::Preempted(body) => {
+                self.state = State::Preempted(None);
+                body
+            }
             other => {
                 self.state = other;
                 None

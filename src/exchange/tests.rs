@@ -100,7 +100,7 @@ impl Gateway {
                 Ok(Asked { exchange, push_id, body })
             }
             AtEnd::Answer(answer) => Err(answer),
-            AtEnd::LeaveAlone => panic!("a push was left alone"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -320,6 +320,37 @@ fn p2_a_200_of_somebody_else_is_not_passed_on_as_a_success() {
     let decision = asked.exchange.response_headers(&mut gateway.dispatcher, Some(200), None, None, false, at(1));
     let AtResponse::Become(edits) = decision else { panic!("{decision:?}") };
     assert!(edits.set.contains(&(":status", "503".into())));
+}
+
+#[test]
+fn p2_a_success_that_comes_before_the_push_is_complete_is_not_passed_on_and_the_push_goes_nowhere() {
+    for (status, is_end) in [(Some(200), false), (Some(204), true), (Some(302), true), (None, false)] {
+        let mut gateway = Gateway::new(json!({}));
+        let (mut exchange, id) = (Exchange::default(), [7; 16]);
+        exchange.request_headers(&gateway.config, &mut gateway.dispatcher, &headers(), false, at(0));
+        let decision = exchange.response_headers(&mut gateway.dispatcher, status, None, None, is_end, at(1));
+        let AtResponse::Become(edits) = decision else { panic!("{status:?}: {decision:?}") };
+        assert!(edits.set.contains(&(":status", "503".into())), "{edits:?}");
+        assert_eq!(exchange.request_body(&gateway.config, &mut gateway.dispatcher, PUSH.len()), AtBody::Wait);
+        let push_id = PushId::from_bytes(id);
+        let end = exchange.request_end(&gateway.config, &mut gateway.dispatcher, PUSH.as_bytes(), push_id, at(1));
+        assert_eq!(end, AtEnd::Hold);
+        assert_eq!(exchange.awaits_response_body(), !is_end);
+        let body = exchange.response_end(&mut gateway.dispatcher, b"ok", at(1));
+        assert_eq!(body, (!is_end).then(|| Answer::StoreUnavailable.body()));
+        exchange.gone(&mut gateway.dispatcher, at(2));
+        assert!(gateway.dispatcher.is_idle());
+    }
+}
+
+#[test]
+fn what_envoy_answers_before_the_push_is_complete_is_left_as_it_is() {
+    let mut gateway = Gateway::new(json!({}));
+    let mut exchange = Exchange::default();
+    exchange.request_headers(&gateway.config, &mut gateway.dispatcher, &headers(), false, at(0));
+    let decision = exchange.response_headers(&mut gateway.dispatcher, Some(408), None, None, false, at(1));
+    assert_eq!(decision, AtResponse::LeaveAlone);
+    assert!(!exchange.awaits_response_body());
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use privatenumber_contract::paths;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -29,6 +30,13 @@ pub enum Fault {
     DelayAnswer(Duration),
     /// The store deals with it; half of the answer's body comes, then the connection is reset.
     CutAnswer,
+    /// The store deals with it; of the answer the head comes and then trailers, where its body was due. HTTP/2 only.
+    TrailersForBody {
+        /// Whether the head still says which push was committed.
+        committed: bool,
+    },
+    /// The store never sees it; the answer is this status, and comes before the request's body is read.
+    StatusAtHead(u16),
     /// The store deals with it; the answer never comes.
     SwallowAnswer,
     /// The store never sees it; the answer is this status, without a problem document: whether something was committed can
@@ -169,10 +177,24 @@ async fn connection(stream: TcpStream, upstream: String, state: Arc<Mutex<State>
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-type Answered = Response<CutBody>;
+type Answered = Response<FaultyBody>;
 
 async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<State>) -> Result<Answered> {
     let (head, body) = request.into_parts();
+    let at_head = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = head.uri.path();
+        match state.rules.iter().find(|rule| rule.path == path).map(|rule| rule.fault) {
+            Some(Fault::StatusAtHead(status)) => {
+                next_fault(&mut state.rules, path);
+                Some(status)
+            }
+            _ => None,
+        }
+    };
+    if let Some(status) = at_head {
+        return status_only(status);
+    }
     let body = body.collect().await.context("the request was cut off")?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let fault = {
@@ -182,11 +204,7 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
     };
     match fault {
         Some(Fault::ResetBefore) => bail!("reset on demand"),
-        Some(Fault::Status(status)) => {
-            let mut answer = Response::new(CutBody::whole(Bytes::new()));
-            *answer.status_mut() = StatusCode::from_u16(status)?;
-            return Ok(answer);
-        }
+        Some(Fault::Status(status)) => return status_only(status),
         _ => {}
     }
     let headers: Vec<_> = head
@@ -204,9 +222,15 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
     }
     let mut passed = Response::builder().status(answer.status);
     for (name, value) in answer.headers.iter().filter(|(name, _)| !written_by_the_client(name)) {
-        passed = passed.header(name, value);
+        if name != paths::COMMITTED_HEADER || fault != Some(Fault::TrailersForBody { committed: false }) {
+            passed = passed.header(name, value);
+        }
     }
-    let body = if fault == Some(Fault::CutAnswer) { CutBody::half(answer.body) } else { CutBody::whole(answer.body) };
+    let body = match fault {
+        Some(Fault::CutAnswer) => FaultyBody::half(answer.body),
+        Some(Fault::TrailersForBody { .. }) => FaultyBody::trailers(),
+        _ => FaultyBody::whole(answer.body),
+    };
     passed.body(body).context("not an answer")
 }
 
@@ -227,46 +251,71 @@ fn next_fault(rules: &mut Vec<Rule>, path: &str) -> Option<Fault> {
     Some(fault)
 }
 
-/// A body that is announced whole and may end in the middle.
-struct CutBody {
-    whole: u64,
-    rest: Full<Bytes>,
-    cut: bool,
+fn status_only(status: u16) -> Result<Answered> {
+    let mut answer = Response::new(FaultyBody::whole(Bytes::new()));
+    *answer.status_mut() = StatusCode::from_u16(status)?;
+    Ok(answer)
 }
 
-impl CutBody {
+/// A body that may end otherwise than its head has announced.
+struct FaultyBody {
+    /// As announced.
+    length: Option<u64>,
+    rest: Full<Bytes>,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Proper,
+    Cut,
+    Trailers,
+}
+
+impl FaultyBody {
     fn whole(body: Bytes) -> Self {
-        Self { whole: body.len() as u64, rest: Full::new(body), cut: false }
+        Self { length: Some(body.len() as u64), rest: Full::new(body), end: End::Proper }
     }
 
     fn half(body: Bytes) -> Self {
-        Self { whole: body.len() as u64, rest: Full::new(body.slice(..body.len() / 2)), cut: true }
+        Self { length: Some(body.len() as u64), rest: Full::new(body.slice(..body.len() / 2)), end: End::Cut }
+    }
+
+    fn trailers() -> Self {
+        Self { length: None, rest: Full::default(), end: End::Trailers }
     }
 }
 
-impl hyper::body::Body for CutBody {
+impl hyper::body::Body for FaultyBody {
     type Data = Bytes;
     type Error = anyhow::Error;
 
     fn poll_frame(
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>>>> {
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>>>> {
         use std::task::Poll;
         match std::pin::Pin::new(&mut self.rest).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(_) if self.cut => Poll::Ready(Some(Err(anyhow::anyhow!("cut on demand")))),
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(_) => {}
+            Poll::Pending => return Poll::Pending,
         }
+        Poll::Ready(match std::mem::replace(&mut self.end, End::Proper) {
+            End::Proper => None,
+            End::Cut => Some(Err(anyhow::anyhow!("cut on demand"))),
+            End::Trailers => {
+                let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];
+                Some(Ok(Frame::trailers(HeaderMap::from_iter(trailers))))
+            }
+        })
     }
 
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.whole)
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.cut && hyper::body::Body::is_end_stream(&self.rest)
+        self.end == End::Proper && hyper::body::Body::is_end_stream(&self.rest)
     }
 }
 

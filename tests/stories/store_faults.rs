@@ -23,6 +23,8 @@ in_both_modes!(
     p2_a_200_that_is_not_the_stores_is_not_passed_on,
     p3_outcomes_are_kept_while_the_store_is_away,
     p2_what_was_answered_200_survives_the_death_of_the_store,
+    p6_trailers_in_place_of_an_answers_body_trap_nothing,
+    p2_an_answer_that_comes_before_the_push_is_complete_is_no_200,
     p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again,
 );
 
@@ -166,6 +168,49 @@ async fn p2_what_was_answered_200_survives_the_death_of_the_store(mode: HeadersM
     let settled = world.settled_calls(10).await?;
     ensure!(settled.len() == 10);
     world.callbacks(10).await?;
+    world.ends_well().await
+}
+
+async fn p6_trailers_in_place_of_an_answers_body_trap_nothing(mode: HeadersMode) -> Result<()> {
+    let world = World::with("p6-trailers", mode, &[], |options| {
+        options.change(end_to_end::configuration::Configuration::http2_to_the_store)
+    })
+    .await?;
+    for (series, committed) in [(300, true), (301, false)] {
+        world.faults.strike_times(paths::PUSHES, Fault::TrailersForBody { committed }, 1);
+        let answer = world.huawei.push_cdrs(&world.gateway.url(), &cdrs(series, 2)).await;
+        ensure!(answer.is_err(), "the answer has a body after all: {answer:?}");
+    }
+    world.callbacks(4).await?;
+    for series in [300, 301] {
+        world.push(&cdrs(series, 2)).await?;
+    }
+    let settled = world.settled_calls(4).await?;
+    ensure!(settled.iter().all(|call| call.duplicates == 1), "{settled:?}");
+    world.ends_well().await
+}
+
+async fn p2_an_answer_that_comes_before_the_push_is_complete_is_no_200(mode: HeadersMode) -> Result<()> {
+    let world = world("p2-early", mode).await?;
+    // Where headers are held, nothing can answer before the push is complete, and the root asks again afterwards.
+    let statuses: &[u16] = if mode == HeadersMode::Pass { &[200, 204, 302, 404, 500] } else { &[200] };
+    for status in statuses.iter().copied() {
+        world.faults.strike_times(paths::PUSHES, Fault::StatusAtHead(status), 1);
+        let body = push_body(&cdrs(310, 1))?;
+        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+        let mut connection = Connection::open(world.gateway.address()).await?;
+        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        let (first, second) = body.split_at(body.len() / 2);
+        connection.send(first).await?;
+        if mode == HeadersMode::Hold {
+            connection.send(second).await?;
+        }
+        let answer = connection.answer().await?;
+        ensure!(answer.status == if status < 400 { 503 } else { status }, "{status} became {}", answer.status);
+    }
+    world.push(&cdrs(310, 1)).await?;
+    world.callbacks(1).await?;
+    world.settled_calls(1).await?;
     world.ends_well().await
 }
 

@@ -110,7 +110,7 @@ impl World<'_> {
                 None
             }
             AtEnd::Answer(answer) => Some(answer.status()),
-            AtEnd::LeaveAlone => return left_alone(),
+            AtEnd::LeaveAlone | AtEnd::Hold => return left_alone(),
         };
         let (root, batch) = (stream.root, stream.batch.clone());
         note!(self, "push {id} has push id {push_id}");
