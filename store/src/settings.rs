@@ -1,6 +1,7 @@
 //! Flags and environment.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,15 +47,15 @@ pub struct Settings {
     pub buffer_bytes: usize,
 
     /// Most connections at a time; further ones wait
-    #[arg(long, env = "PRIVATENUMBER_STORE_CONNECTIONS", default_value_t = 1024, value_name = "NUMBER")]
+    #[arg(long, env = "PRIVATENUMBER_STORE_CONNECTIONS", default_value_t = 1024, value_parser = at_least_one, value_name = "NUMBER")]
     pub connections: usize,
 
     /// Most requests at a time, of which HTTP/2 has many on a connection; further ones are answered 503
-    #[arg(long, env = "PRIVATENUMBER_STORE_REQUESTS", default_value_t = 8192, value_name = "NUMBER")]
+    #[arg(long, env = "PRIVATENUMBER_STORE_REQUESTS", default_value_t = 8192, value_parser = at_least_one, value_name = "NUMBER")]
     pub requests: usize,
 
     /// Most works that wait for the writer; further ones are answered 503
-    #[arg(long, env = "PRIVATENUMBER_STORE_QUEUE", default_value_t = 10_000, value_name = "NUMBER")]
+    #[arg(long, env = "PRIVATENUMBER_STORE_QUEUE", default_value_t = 10_000, value_parser = at_least_one, value_name = "NUMBER")]
     pub queue: usize,
 
     /// Time for the head of a request, counted from the end of the one before: also how long a connection may be idle
@@ -131,12 +132,19 @@ impl Settings {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "give a whole number, at least 1".to_owned())
+}
+
+/// What a time may be.
+const SECONDS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1_000_000);
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match duration {
-        // A year: far enough, and sums of times cannot overflow.
-        Some(duration) if !duration.is_zero() && duration.as_secs() <= 31_536_000 => Ok(duration),
-        _ => Err("give seconds, more than 0, such as 10 or 0.5".to_owned()),
+        // SQLite counts milliseconds in 31 bits.
+        Some(duration) if SECONDS.contains(&duration) => Ok(duration),
+        _ => Err("give seconds, from 0.001 to 1000000, such as 10 or 0.5".to_owned()),
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
     #[test]
     fn times_are_seconds_and_never_zero() {
         assert_eq!(seconds("0.5"), Ok(std::time::Duration::from_millis(500)));
-        for bad in ["", "0", "-1", "nan", "inf", "1e300", "10s"] {
+        for bad in ["", "0", "0.0009", "1000001", "-1", "nan", "inf", "1e300", "10s"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
     }

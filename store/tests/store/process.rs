@@ -293,7 +293,9 @@ async fn what_is_wrong_at_the_start_is_said_with_its_remedy() {
         (vec!["--data", &in_file], "create it, or name another file with --data"),
         (vec!["--token-env", "PRIVATENUMBER_TEST_UNSET"], "PRIVATENUMBER_TEST_UNSET is not set"),
         (vec!["--token-file", empty], "is empty; put the token there"),
-        (vec!["--body-timeout", "0"], "give seconds, more than 0"),
+        (vec!["--body-timeout", "0"], "give seconds, from 0.001 to 1000000"),
+        (vec!["--busy-timeout", "3000000"], "give seconds, from 0.001 to 1000000"),
+        (vec!["--requests", "0"], "give a whole number, at least 1"),
         (vec!["--buffer-bytes", "1000"], "--buffer-bytes (1000) is less than --body-bytes (4194304)"),
     ] {
         // A flag that is given twice is an error of its own, so each attempt names all it needs once.
