@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use privatenumber_contract::{CallPage, CallView, EventPage, ParkedPage, RegisteredBinding};
 
-pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page};
+pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, Since};
 pub use work::{
     BindingDone, BindingWork, CallDone, CallWork, Done, EventWork, KEY_PART_MAX_BYTES, NewCall, OutcomeResult,
     OutcomesDone, ParkedWork, PushDone, PushWork, Work,
@@ -196,7 +196,7 @@ impl Database {
         }
     }
 
-    /// The latest version of a binding; with `history` also the [`HISTORY_MAX`] versions before it.
+    /// The latest version of a binding; with `history` also those before it, [`HISTORY_MAX`] or about [`PAGE_BYTES`] at most.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -15,6 +15,17 @@ pub struct Page {
     pub limit: u32,
     /// Only entries older than this number; the first page has none.
     pub before: Option<i64>,
+    /// Where a span of time begins, as the first page of it found out.
+    pub since: Option<Since>,
+}
+
+/// Where a span of time begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// From, and up to but without, epoch milliseconds.
+    pub times: (i64, i64),
+    /// No call of this span has a lower number.
+    pub number: i64,
 }
 
 /// Which calls.

@@ -32,6 +32,35 @@ async fn pages_are_stable_while_calls_come_in() {
 }
 
 #[tokio::test]
+async fn a_span_of_time_is_paged_through_exactly_though_the_clock_steps_back() {
+    let store = Store::in_memory().await;
+    // Recorded at 0, 1, 2, 3, 4 and again 1, 2, 3, 4, 5 s.
+    for number in 0..10 {
+        store.push(PUSH_1, vec![call(&format!("s{number}"))]).await;
+        store.pass_ms(if number == 4 { -3000 } else { 1000 });
+    }
+    let (from, to) = (START + 1000, START + 4000);
+    for more in ["", "&ak=CONFIGURED", "&state=pending", "&subscriptionId=binding-1"] {
+        let filter = format!("/v1/calls?limit=2&from={from}&to={to}{more}");
+        let (mut seen, mut path) = (Vec::new(), filter.clone());
+        loop {
+            let page = store.get(&path).await.expect(200);
+            seen.extend(sessions(&page));
+            match page["nextCursor"].as_str() {
+                Some(cursor) => path = format!("{filter}&cursor={cursor}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["s7", "s6", "s5", "s3", "s2", "s1"], "{more}");
+    }
+    // A cursor may be used with other times than those it comes from.
+    let page = store.get(&format!("/v1/calls?limit=2&from={from}&to={to}")).await.expect(200);
+    let cursor = page["nextCursor"].as_str().unwrap();
+    let page = store.get(&format!("/v1/calls?cursor={cursor}&to={to}")).await.expect(200);
+    assert_eq!(sessions(&page), ["s5", "s3", "s2", "s1", "s0"]);
+}
+
+#[tokio::test]
 async fn a_last_page_that_is_just_full_has_no_cursor() {
     let store = Store::in_memory().await;
     store.push(PUSH_1, vec![call("a"), call("b")]).await;

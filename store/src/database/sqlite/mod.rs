@@ -23,6 +23,9 @@ const MIGRATIONS: [(i64, &str, &str); 1] = [(
     include_str!("../../../migrations/sqlite/0001_calls_bindings_parked_events.sql"),
 )];
 
+/// How large the write-ahead log stays once everything in it is in the database, bytes.
+const JOURNAL_MAX_BYTES: &str = "67108864";
+
 /// An open SQLite database.
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
@@ -37,10 +40,19 @@ impl Sqlite {
     pub(crate) async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let file = path.display().to_string();
         prepare_file(path)?;
-        let base =
-            SqliteConnectOptions::new().filename(path).busy_timeout(options.busy_timeout).disable_statement_logging();
-        let write =
-            base.clone().foreign_keys(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+        let base = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(options.busy_timeout)
+            // A row can be megabytes, and a page ends when it has enough of them.
+            .row_buffer_size(1)
+            .disable_statement_logging();
+        let write = base
+            .clone()
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // A backup or a long query holds the log back; it shrinks to this afterwards.
+            .pragma("journal_size_limit", JOURNAL_MAX_BYTES);
         let writer = pool(1)
             .connect_with(write)
             .await

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Row, SqliteExecutor};
 use super::Sqlite;
 use crate::cursor;
 use crate::database::EngineError;
-use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager};
+use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager, Since};
 
 pub(super) const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
                     claim_deadline, record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
@@ -18,6 +18,8 @@ const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHER
                        ORDER BY version DESC LIMIT $2";
 const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked WHERE number < $1 \
                       ORDER BY number DESC LIMIT $2";
+/// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
+const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= $1 AND recorded_at < $2";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events WHERE number < $1 \
                       ORDER BY number DESC LIMIT $2";
 
@@ -39,7 +41,10 @@ impl Sqlite {
     }
 
     pub(crate) async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
-        let mut query = select_calls(filter, page, now_ms, CALL);
+        let Some(span) = self.span(filter, page).await? else {
+            return Ok(CallPage { calls: Vec::new(), next_cursor: None });
+        };
+        let mut query = select_calls(filter, page, &span, now_ms, CALL);
         let mut pager = Pager::new(page);
         let mut rows = query.build().fetch(&self.readers);
         while let Some(row) = rows.try_next().await? {
@@ -49,7 +54,25 @@ impl Sqlite {
             }
         }
         let (calls, next) = pager.finish();
-        Ok(CallPage { calls, next_cursor: next.map(cursor::write) })
+        let since = (span != Span::ALL).then(|| Since { times: times(filter), number: span.first });
+        Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)) })
+    }
+
+    /// The numbers among which the calls of the filter's times are; `None` if there are none.
+    ///
+    /// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
+    /// done for the first page only, and not where few calls are looked through anyway.
+    async fn span(&self, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
+        if (filter.from.is_none() && filter.to.is_none()) || driver(filter).is_selective() {
+            return Ok(Some(Span::ALL));
+        }
+        let (from, to) = times(filter);
+        if let Some(since) = page.since.filter(|since| since.times == (from, to)) {
+            return Ok(Some(Span { first: since.number, last: i64::MAX }));
+        }
+        let row = sqlx::query(SPAN).bind(from).bind(to).fetch_one(&self.readers).await?;
+        let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(first.zip(last).map(|(first, last)| Span { first, last }))
     }
 
     pub(crate) async fn binding(
@@ -60,8 +83,15 @@ impl Sqlite {
         if !history {
             return binding(&self.readers, subscription_id).await;
         }
-        let rows = sqlx::query(BINDING).bind(subscription_id).bind(HISTORY_MAX + 1).fetch_all(&self.readers).await?;
-        let mut versions = rows.iter().map(read_binding).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut pager = Pager::new(&Page { limit: HISTORY_MAX + 1, before: None, since: None });
+        let mut rows = sqlx::query(BINDING).bind(subscription_id).bind(HISTORY_MAX + 1).fetch(&self.readers);
+        while let Some(row) = rows.try_next().await? {
+            let text: &str = row.try_get(2)?;
+            if !pager.take(row.try_get(0)?, text.len(), read_binding(&row)?) {
+                break;
+            }
+        }
+        let mut versions = pager.finish().0.into_iter();
         let Some(latest) = versions.next() else { return Ok(None) };
         Ok(Some(RegisteredBinding { history: versions.collect(), ..latest }))
     }
@@ -83,7 +113,7 @@ impl Sqlite {
             }
         }
         let (parked, next) = pager.finish();
-        Ok(ParkedPage { parked, next_cursor: next.map(cursor::write) })
+        Ok(ParkedPage { parked, next_cursor: next.map(|number| cursor::write(number, None)) })
     }
 
     pub(crate) async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
@@ -103,49 +133,100 @@ impl Sqlite {
             }
         }
         let (events, next) = pager.finish();
-        Ok(EventPage { events, next_cursor: next.map(cursor::write) })
+        Ok(EventPage { events, next_cursor: next.map(|number| cursor::write(number, None)) })
     }
+}
+
+/// Numbers from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    first: i64,
+    last: i64,
+}
+
+impl Span {
+    pub(super) const ALL: Self = Self { first: i64::MIN, last: i64::MAX };
+}
+
+/// The one filter whose index a page is read by; the others are looked at in each row.
+///
+/// SQLite would guess, without knowing that most calls are `answered` and most of the rest belong to nobody in particular.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    SubscriptionId,
+    /// Any state but `answered`.
+    RareState,
+    Ak,
+    AppKey,
+    Answered,
+    /// Nothing: by number.
+    All,
+}
+
+impl Driver {
+    /// Whether it leaves so few calls that all of them can be looked at.
+    fn is_selective(self) -> bool {
+        matches!(self, Self::SubscriptionId | Self::RareState)
+    }
+}
+
+fn driver(filter: &CallFilter) -> Driver {
+    match filter {
+        CallFilter { subscription_id: Some(_), .. } => Driver::SubscriptionId,
+        CallFilter { state: Some(state), .. } if *state != CallState::Answered => Driver::RareState,
+        CallFilter { ak: Some(_), .. } => Driver::Ak,
+        CallFilter { app_key: Some(_), .. } => Driver::AppKey,
+        CallFilter { state: Some(_), .. } => Driver::Answered,
+        _ => Driver::All,
+    }
+}
+
+/// From, and up to but without.
+fn times(filter: &CallFilter) -> (i64, i64) {
+    (filter.from.unwrap_or(i64::MIN), filter.to.unwrap_or(i64::MAX))
 }
 
 /// The query for a page of calls; `select` is its beginning.
 ///
-/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter.
+/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. A plus sign
+/// before a column keeps SQLite from its index.
 pub(super) fn select_calls(
     filter: &CallFilter,
     page: &Page,
+    span: &Span,
     now_ms: i64,
     select: &'static str,
 ) -> QueryBuilder<sqlx::Sqlite> {
+    let driver = driver(filter);
     let mut query = QueryBuilder::new(select);
     query.push("number < ").push_bind(before(page));
-    if let Some(state) = filter.state {
-        match state {
-            CallState::Pending => query.push(" AND outcome_class IS NULL AND claim_deadline >= ").push_bind(now_ms),
-            CallState::Unknown => query.push(" AND outcome_class IS NULL AND claim_deadline < ").push_bind(now_ms),
-            CallState::Answered => query.push(" AND outcome_class = 'answered'"),
-            CallState::NotSent => query.push(" AND outcome_class = 'not_sent'"),
-            CallState::MaybeSent => query.push(" AND outcome_class = 'maybe_sent'"),
-            CallState::Skipped => query.push(" AND outcome_class = 'skipped'"),
-        };
+    if *span != Span::ALL {
+        query.push(" AND number >= ").push_bind(span.first).push(" AND number <= ").push_bind(span.last);
     }
     let texts = [
-        (" AND ak = ", &filter.ak),
-        (" AND subscription_id = ", &filter.subscription_id),
-        (" AND app_key = ", &filter.app_key),
+        ("subscription_id = ", &filter.subscription_id, Driver::SubscriptionId),
+        ("ak = ", &filter.ak, Driver::Ak),
+        ("app_key = ", &filter.app_key, Driver::AppKey),
     ];
-    for (condition, value) in texts {
+    for (condition, value, by) in texts {
         if let Some(value) = value {
-            query.push(condition).push_bind(value);
+            query.push(if driver == by { " AND " } else { " AND +" }).push(condition).push_bind(value);
         }
     }
+    if let Some(state) = filter.state {
+        let by_state = matches!(driver, Driver::RareState | Driver::Answered);
+        query.push(if by_state { " AND outcome_class" } else { " AND +outcome_class" });
+        match state {
+            CallState::Pending => query.push(" IS NULL AND claim_deadline >= ").push_bind(now_ms),
+            CallState::Unknown => query.push(" IS NULL AND claim_deadline < ").push_bind(now_ms),
+            CallState::Answered => query.push(" = 'answered'"),
+            CallState::NotSent => query.push(" = 'not_sent'"),
+            CallState::MaybeSent => query.push(" = 'maybe_sent'"),
+            CallState::Skipped => query.push(" = 'skipped'"),
+        };
+    }
     if filter.from.is_some() || filter.to.is_some() {
-        let (from, to) = (filter.from.unwrap_or(i64::MIN), filter.to.unwrap_or(i64::MAX));
-        // Times rise with numbers but for steps of the clock, so a span of time is bounded by a span of numbers. The plus
-        // signs keep SQLite from walking the table for the bounds, and from sorting by time in the query itself.
-        for (condition, bound) in [(" AND number >= ", "min"), (" AND number <= ", "max")] {
-            query.push(condition).push("(SELECT ").push(bound).push("(+number) FROM calls WHERE recorded_at >= ");
-            query.push_bind(from).push(" AND recorded_at < ").push_bind(to).push(")");
-        }
+        let (from, to) = times(filter);
         query.push(" AND +recorded_at >= ").push_bind(from).push(" AND +recorded_at < ").push_bind(to);
     }
     query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
