@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
             bind_response: Some(r#"{"resultcode":"0","resultdesc":"Success"}"#.into()),
             ..Binding::default()
         };
-        writer.binding(BindingWork { subscription_id: format!("binding-{number}"), binding }).await?;
+        writer.binding(BindingWork { subscription_id: format!("binding-{number}"), binding }, None).await?;
     }
 
     let next = Arc::new(AtomicU64::new(0));
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
                     return anyhow::Ok(slowest);
                 }
                 let asked = Instant::now();
-                writer.push(work(number)).await?;
+                writer.push(work(number), None).await?;
                 slowest = slowest.max(asked.elapsed().as_secs_f64());
             }
         });

@@ -27,6 +27,7 @@ pub struct Metrics {
     outcomes: Family<TwoLabels, Counter>,
     bindings: Family<Label, Counter>,
     commits: Family<Label, Counter>,
+    abandoned: Counter,
     group_size: Histogram,
     commit_seconds: Histogram,
     /// Works that wait for the writer.
@@ -47,6 +48,7 @@ impl Default for Metrics {
             outcomes: Family::default(),
             bindings: Family::default(),
             commits: Family::default(),
+            abandoned: Counter::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             queue_depth: Gauge::default(),
@@ -72,6 +74,11 @@ impl Metrics {
         registry.register("outcomes", "Reported outcomes by class and result", self.outcomes.clone());
         registry.register("bindings", "Registrations of bindings by result", self.bindings.clone());
         registry.register("commits", "Transactions of the writer by result", self.commits.clone());
+        registry.register(
+            "abandoned",
+            "Works nobody waited for any more when their turn came: not committed",
+            self.abandoned.clone(),
+        );
         registry.register("group_size", "Works that were committed together", self.group_size.clone());
         registry.register("commit_seconds", "Time from taking a group to its commit", self.commit_seconds.clone());
         registry.register("queue_depth", "Works that wait for the writer", self.queue_depth.clone());
@@ -147,6 +154,11 @@ impl Metrics {
         self.group_size.observe(works as f64);
         self.commit_seconds.observe(took.as_secs_f64());
         count(&self.commits, "result", error.map_or("committed", error_label), 1);
+    }
+
+    /// So many works were left, because nobody waited for them any more.
+    pub fn abandoned(&self, works: usize) {
+        self.abandoned.inc_by(works as u64);
     }
 
     /// A request was answered.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use privatenumber_contract::OutcomeReport;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -17,6 +17,9 @@ use crate::metrics::Metrics;
 
 /// How many works are committed together at most: bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 512;
+
+/// A request's share of the memory that all requests together may hold.
+pub type Share = Option<OwnedSemaphorePermit>;
 
 /// Why a work has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,6 +37,8 @@ pub enum QueueError {
 
 struct Job {
     work: Work,
+    /// What the work's memory takes of the budget of all requests, for as long as it is held, whoever waits for it.
+    _share: Share,
     reply: oneshot::Sender<Result<Done, WriteError>>,
 }
 
@@ -56,8 +61,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`QueueError`]; only after [`WriteError::Unknown`] may something have been committed.
-    pub async fn push(&self, work: PushWork) -> Result<PushDone, QueueError> {
-        match self.submit(Work::Push(Box::new(work))).await? {
+    pub async fn push(&self, work: PushWork, share: Share) -> Result<PushDone, QueueError> {
+        match self.submit(Work::Push(Box::new(work)), share).await? {
             Done::Push(done) => Ok(done),
             _ => Err(mixed_up()),
         }
@@ -67,8 +72,8 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::push`].
-    pub async fn outcomes(&self, reports: Vec<OutcomeReport>) -> Result<OutcomesDone, QueueError> {
-        match self.submit(Work::Outcomes(reports)).await? {
+    pub async fn outcomes(&self, reports: Vec<OutcomeReport>, share: Share) -> Result<OutcomesDone, QueueError> {
+        match self.submit(Work::Outcomes(reports), share).await? {
             Done::Outcomes(done) => Ok(done),
             _ => Err(mixed_up()),
         }
@@ -78,8 +83,8 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::push`].
-    pub async fn binding(&self, work: BindingWork) -> Result<BindingDone, QueueError> {
-        match self.submit(Work::Binding(Box::new(work))).await? {
+    pub async fn binding(&self, work: BindingWork, share: Share) -> Result<BindingDone, QueueError> {
+        match self.submit(Work::Binding(Box::new(work)), share).await? {
             Done::Binding(done) => Ok(*done),
             _ => Err(mixed_up()),
         }
@@ -90,13 +95,13 @@ impl Writer {
     /// # Errors
     /// As [`Writer::push`].
     pub async fn readiness(&self) -> Result<(), QueueError> {
-        self.submit(Work::Readiness).await.map(|_| ())
+        self.submit(Work::Readiness, None).await.map(|_| ())
     }
 
-    async fn submit(&self, work: Work) -> Result<Done, QueueError> {
+    async fn submit(&self, work: Work, share: Share) -> Result<Done, QueueError> {
         let (reply, result) = oneshot::channel();
         self.metrics.queue_depth.inc();
-        if let Err(error) = self.jobs.try_send(Job { work, reply }) {
+        if let Err(error) = self.jobs.try_send(Job { work, _share: share, reply }) {
             self.metrics.queue_depth.dec();
             return Err(match error {
                 mpsc::error::TrySendError::Full(_) => QueueError::Full,
@@ -120,7 +125,15 @@ async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waitin
     let mut jobs = Vec::with_capacity(GROUP_MAX);
     let mut failures = Failures::default();
     while waiting.recv_many(&mut jobs, GROUP_MAX).await > 0 {
-        metrics.queue_depth.dec_by(i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+        let taken = jobs.len();
+        metrics.queue_depth.dec_by(i64::try_from(taken).unwrap_or(i64::MAX));
+        // Whoever left was promised nothing and asks again. What waited through a stall would otherwise be committed before
+        // what somebody waits for, several copies of it, until that is given up as well.
+        jobs.retain(|job: &Job| !job.reply.is_closed());
+        metrics.abandoned(taken - jobs.len());
+        if jobs.is_empty() {
+            continue;
+        }
         let begun = Instant::now();
         let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
         let results = database.commit(&works, clock.now_ms()).await;
@@ -129,7 +142,7 @@ async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waitin
         failures.say(failure, jobs.len(), Instant::now());
         for (job, result) in jobs.drain(..).zip(results) {
             account(&metrics, &job.work, &result);
-            // Whoever asked may have left; what is committed is committed.
+            // Whoever asked may have left by now; what is committed is committed.
             let _ = job.reply.send(result);
         }
     }

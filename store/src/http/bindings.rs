@@ -9,7 +9,7 @@ use axum::response::Response;
 use privatenumber_contract::Binding;
 use serde::de::IgnoredAny;
 
-use super::body::JsonBody;
+use super::body::{BodyLimits, JsonBody};
 use super::problem::{Kind, Refusal};
 use super::query::{Parameters, invalid};
 use super::{App, json};
@@ -17,6 +17,9 @@ use crate::database::BindingWork;
 
 /// Longest `subscriptionId`, in characters (the size of Huawei's).
 const ID_MAX: usize = 64;
+/// Largest body of a registration, in bytes. Every call of the binding carries the row, so that the answer to a push of fifty
+/// must stay far below the 32 MiB that Envoy takes of an answer to the filter's own requests.
+const BINDING_MAX_BYTES: usize = 64 * 1024;
 
 pub(super) async fn put(
     State(app): State<Arc<App>>,
@@ -26,10 +29,11 @@ pub(super) async fn put(
 ) -> Result<Response, Refusal> {
     let subscription_id = id(path)?;
     Parameters::read(query.as_deref(), &[])?;
-    let body = JsonBody::read(request, &app.body_limits).await?;
+    let limits = BodyLimits { bytes: BINDING_MAX_BYTES.min(app.body_limits.bytes), ..app.body_limits.clone() };
+    let body = JsonBody::read(request, &limits).await?;
     let binding: Binding = body.parse()?;
     check(&subscription_id, &binding)?;
-    let done = app.writer.binding(BindingWork { subscription_id, binding }).await?;
+    let done = app.writer.binding(BindingWork { subscription_id, binding }, body.into_share()).await?;
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     json(status, &done.registered)
 }

@@ -9,9 +9,10 @@ use http_body_util::BodyExt;
 use privatenumber_contract::PushIdError;
 use serde::Deserialize;
 use serde_json::error::Category;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Refusal};
+use crate::writer::Share;
 
 /// What a body may cost.
 #[derive(Clone, Debug)]
@@ -24,11 +25,11 @@ pub struct BodyLimits {
     pub budget: Arc<Semaphore>,
 }
 
-/// A body that has arrived. Its share of the budget is given back when this is dropped.
+/// A body that has arrived. Its share of the budget is given back when this is dropped, unless it is taken out.
 #[derive(Debug)]
 pub struct JsonBody {
     bytes: Vec<u8>,
-    _share: Option<OwnedSemaphorePermit>,
+    share: Share,
 }
 
 impl JsonBody {
@@ -52,7 +53,16 @@ impl JsonBody {
     /// # Errors
     /// 400 where it is not JSON, 422 where it is not what belongs here; both say where and quote no values.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
+        // What serde reads as an object it would also take as the list of its members.
+        if self.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(Refusal::new(Kind::InvalidBody, "`.`: wrong type or value; expected an object"));
+        }
         serde_json::from_slice(&self.bytes).map_err(|error| explain::<T>(&self.bytes, error))
+    }
+
+    /// The share of what was made of this body, for as long as that is held.
+    pub fn into_share(self) -> Share {
+        self.share
     }
 }
 
@@ -76,7 +86,7 @@ fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal
 
 async fn collect(request: Request, limits: &BodyLimits) -> Result<JsonBody, Refusal> {
     let mut body = request.into_body();
-    let mut collected = JsonBody { bytes: Vec::new(), _share: None };
+    let mut collected = JsonBody { bytes: Vec::new(), share: None };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::new(Kind::MalformedJson, "the body ended before it was complete"))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -98,7 +108,7 @@ impl JsonBody {
                 "requests together hold too much memory; try again later, or raise --buffer-bytes if this lasts";
             return Err(Refusal::new(Kind::Overloaded, detail));
         };
-        match &mut self._share {
+        match &mut self.share {
             Some(held) => held.merge(share),
             none => *none = Some(share),
         }
@@ -194,7 +204,7 @@ mod tests {
     }
 
     fn body(text: &str) -> JsonBody {
-        JsonBody { bytes: text.as_bytes().to_vec(), _share: None }
+        JsonBody { bytes: text.as_bytes().to_vec(), share: None }
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod pushes;
 mod query;
 pub mod token;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -78,9 +78,13 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
     ]
 }
 
+/// What is answered from memory, and needs no room.
+const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
+
 /// The paths that are served, with `{}` around what varies.
 pub fn served_paths() -> [&'static str; 11] {
-    routes().map(|(path, _)| path)
+    static PATHS: LazyLock<[&str; 11]> = LazyLock::new(|| routes().map(|(path, _)| path));
+    *PATHS
 }
 
 /// The store's HTTP side.
@@ -115,6 +119,8 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let response = match (refused, app.room.try_acquire()) {
         (Some(refusal), _) => refusal.into_response(),
         (None, Ok(_room)) => next.run(request).await,
+        // A store that is merely busy is not to be taken for dead, nor to be invisible.
+        (None, Err(_)) if route.is_some_and(|path| AT_ONCE.contains(&path)) => next.run(request).await,
         (None, Err(_)) => {
             let detail = "too many requests at the same time; try again later, or raise --requests if this lasts";
             Refusal::new(Kind::Overloaded, detail).into_response()

@@ -22,7 +22,9 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     let body = JsonBody::read(request, &app.body_limits).await?;
     let push: Push<'_> = body.parse()?;
     check(&push)?;
-    let done = app.writer.push(PushWork::new(&push)).await?;
+    let work = PushWork::new(&push);
+    let push_id = work.push_id;
+    let done = app.writer.push(work, body.into_share()).await?;
     let calls = done.calls.iter().map(|call| CallResult {
         verdict: call.verdict,
         call_id: call.call_id.as_str().into(),
@@ -31,7 +33,7 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     });
     let mut response = json(StatusCode::OK, &PushAnswer { calls: calls.collect() })?;
     // The filter tells by this that the 200 is ours and speaks of this very push.
-    if let Ok(committed) = HeaderValue::from_str(&push.push_id.to_string()) {
+    if let Ok(committed) = HeaderValue::from_str(&push_id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(COMMITTED_HEADER), committed);
     }
     Ok(response)
@@ -56,7 +58,7 @@ pub(super) async fn outcomes(State(app): State<Arc<App>>, request: Request) -> R
         let length = outcomes.len();
         return Err(invalid(format!("`outcomes`: has {length} entries, may have {OUTCOMES_MAX}; split the batch")));
     }
-    let done = app.writer.outcomes(outcomes).await?;
+    let done = app.writer.outcomes(outcomes, body.into_share()).await?;
     json(StatusCode::OK, &done.answer)
 }
 

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use futures_util::FutureExt;
 use serde_json::json;
 
 use crate::support::{Oddities, PUSH_1, Store, call, call_id, metric, push, with_json};
@@ -74,6 +75,57 @@ async fn a_full_queue_is_answered_at_once_and_nothing_is_lost() {
         }
     }
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 2);
+}
+
+#[tokio::test]
+async fn p8_what_waits_for_the_writer_holds_its_memory_and_what_nobody_waits_for_is_not_committed() {
+    let store = Store::in_memory().await;
+    let budget = || store.app.body_limits.budget.available_permits();
+    let whole = budget();
+    // On one thread the writer gets nowhere before this one waits; the pusher leaves while his push is queued.
+    let left = store.send(with_json("POST", "/v1/pushes", push(PUSH_1, vec![call("left")])));
+    assert!(left.now_or_never().is_none());
+    let body = push(PUSH_1, vec![call("left")]).to_string().len();
+    assert_eq!(budget(), whole - body, "the work is still in memory");
+
+    store.push(PUSH_1, vec![call("stays")]).await;
+    assert_eq!(budget(), whole);
+    assert_eq!(metric(&store, "privatenumber_store_abandoned_total"), 1.0);
+    store.get(&format!("/v1/calls/{}", call_id("left"))).await.problem(404, "not-found");
+    // He asks again.
+    assert_eq!(store.push(PUSH_1, vec![call("left")]).await[0]["verdict"], "claimed");
+    assert_eq!(metric(&store, "privatenumber_store_queue_depth"), 0.0);
+}
+
+#[tokio::test]
+async fn a_store_without_room_for_requests_is_alive_and_can_be_looked_at() {
+    let store = Store::odd(Oddities { room: 0, ..Oddities::default() }).await;
+    store.get("/v1/calls").await.problem(503, "overloaded");
+    store.get("/readyz").await.problem(503, "overloaded");
+    for path in ["/healthz", "/metrics", "/openapi.json"] {
+        assert_eq!(store.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_an_object_and_not_the_list_of_its_members() {
+    let store = Store::in_memory().await;
+    store.put("/v1/bindings/binding-1", json!({"ak": "A"})).await.expect(201);
+    for body in ["[]", " \n[7]", "[7,\"A\"]"] {
+        let detail = store.put("/v1/bindings/binding-1", body).await.problem(422, "invalid-body");
+        assert_eq!(detail, "`.`: wrong type or value; expected an object");
+    }
+    assert_eq!(store.get("/v1/bindings/binding-1").await.expect(200)["binding"]["ak"], "A");
+    store.post("/v1/outcomes", "[[]]").await.problem(422, "invalid-body");
+}
+
+#[tokio::test]
+async fn a_binding_is_bounded_for_it_is_given_out_with_every_call() {
+    let store = Store::in_memory().await;
+    store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(60_000)})).await.expect(201);
+    let detail =
+        store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(66_000)})).await.problem(413, "too-large");
+    assert!(detail.starts_with("the body may have 65536 bytes"), "{detail}");
 }
 
 #[tokio::test]

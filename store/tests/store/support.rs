@@ -75,13 +75,21 @@ pub struct Oddities {
     pub body_time: Duration,
     pub budget: usize,
     pub queue: usize,
+    pub room: usize,
     pub token: Option<&'static str>,
 }
 
 impl Default for Oddities {
     fn default() -> Self {
         let body_time = Duration::from_secs(10);
-        Self { body_bytes: 4 << 20, body_time, budget: 64 << 20, queue: 10_000, token: None }
+        Self {
+            body_bytes: 4 << 20,
+            body_time,
+            budget: 64 << 20,
+            queue: 10_000,
+            room: Semaphore::MAX_PERMITS,
+            token: None,
+        }
     }
 }
 
@@ -120,7 +128,7 @@ impl Store {
             },
             ready_timeout: Duration::from_secs(2),
             token: oddities.token.map(Token::new),
-            room: Semaphore::new(Semaphore::MAX_PERMITS),
+            room: Semaphore::new(oddities.room),
             stopping: AtomicBool::new(false),
         });
         Self { router: router(Arc::clone(&app)), app, now, writer_task }
