@@ -117,7 +117,7 @@ fn application<F: Fields>(fields: &mut F) -> Option<Application> {
     let ak = fields.optional_text(
         field(
             "ak",
-            "The business that calls of this application belong to where no binding row says so. Left out, such calls are \
+            "The business that calls of this application belong to where there is no binding row. Left out, such calls are \
              recorded and skipped.",
         ),
         rules::NAME,
@@ -241,8 +241,8 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
     let secrets = fields.sections(
         field(
             "signing_secrets",
-            "What its callbacks are signed with (Standard Webhooks, `whsec_…`). With several, each signs, so that a \
-             business can change its secret. Unsigned when left out.",
+            "What its callbacks are signed with (Standard Webhooks): `whsec_` and the Base64 of 24 to 64 bytes. With \
+             several, each signs, so that a business can change its secret. Unsigned when left out.",
         ),
         0..=4,
         |fields| {
@@ -261,8 +261,9 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
     let pending = fields.integer(
         field(
             "pending_calls",
-            "How many calls may be pending for it, per worker, before pushes of its applications are answered 503, so that \
-             a business that does not answer never uses up what the others need.",
+            "How many calls may be pending for it, per worker, before pushes of the applications whose `ak` it is are \
+             answered 503, so that a business that does not answer never uses up what the others need. Calls count \
+             towards their application's `ak`, whatever business their binding names.",
         ),
         50..=1_000_000,
         4_000,
@@ -302,13 +303,22 @@ fn limits<F: Fields>(fields: &mut F) -> Option<Limits> {
         10_000,
     );
     let pending_bytes = fields.integer(
-        field("pending_bytes", "How many bytes those calls may hold, per worker; likewise."),
+        field(
+            "pending_bytes",
+            "How many bytes those calls may hold, per worker; likewise. At least 4 times `max_body_bytes`.",
+        ),
         1_048_576..=1_073_741_824,
         67_108_864,
     );
+    let (max_body_bytes, pending_bytes) = (max_body_bytes?, pending_bytes?);
+    // Bytes that are not UTF-8 grow to three times their size, and the claim request adds some of its own.
+    if pending_bytes < max_body_bytes.saturating_mul(4) {
+        return fields
+            .refuse("pending_bytes", "must be at least 4 times max_body_bytes, or the largest push never fits");
+    }
     Some(Limits {
-        max_body_bytes: usize::try_from(max_body_bytes?).ok()?,
+        max_body_bytes: usize::try_from(max_body_bytes).ok()?,
         pending_calls: usize::try_from(pending_calls?).ok()?,
-        pending_bytes: usize::try_from(pending_bytes?).ok()?,
+        pending_bytes: usize::try_from(pending_bytes).ok()?,
     })
 }

@@ -29,7 +29,7 @@ pub const PATH: TextRule = rule("a path that starts with / and has no ? or #", "
 });
 
 /// A path to be sent to; may have a query.
-pub const TARGET: TextRule = rule("a path that starts with /", "^/[!-~]{0,2047}$", |text| {
+pub const TARGET: TextRule = rule("a path that starts with / and has no #", "^/[!\"$-~]{0,2047}$", |text| {
     text.starts_with('/') && is_token(text, 2048) && !text.contains('#')
 });
 
@@ -65,7 +65,7 @@ pub const HEADER_NAME: TextRule = rule(
     },
 );
 
-const RESERVED_HEADERS: [&str; 14] = [
+const RESERVED_HEADERS: [&str; 15] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -79,6 +79,7 @@ const RESERVED_HEADERS: [&str; 14] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
     "x-request-id",
 ];
 
