@@ -9,7 +9,6 @@ use proxy_wasm::types::{Action, BufferType, MapType};
 use super::header_map::{self, HeaderMap};
 use super::worker::Worker;
 use super::{host, hostcalls};
-use crate::answer::Answer;
 use crate::config::HeadersMode;
 use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits, first, is_push};
 
@@ -35,7 +34,8 @@ impl Stream {
         let body = host::body(BufferType::HttpRequestBody, self.body_size);
         let Some(random) = worker.random() else {
             // Without a push id of its own a push must not be claimed.
-            host::answer(&Answer::StoreUnavailable);
+            host::answer(&self.exchange.has_no_push_id(&mut worker.dispatcher.borrow_mut()));
+            worker.stream_was_heard(now);
             return Action::Pause;
         };
         let push_id = PushId::from_bytes(random);

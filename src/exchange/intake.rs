@@ -51,7 +51,7 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     Ok(Some(Signed {
         app_key: application.app_key.clone(),
         ak: application.ak.clone(),
-        trace: TraceContext::parse(first(headers, "traceparent"), first(headers, "tracestate")),
+        trace: TraceContext::parse(only(headers, "traceparent"), first(headers, "tracestate")),
     }))
 }
 
@@ -78,6 +78,13 @@ pub(super) fn is_dropped(name: &str) -> bool {
 fn is_json(content_type: &[u8]) -> bool {
     let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+/// The value of the header of that (lower-case) name, if there is one such header.
+fn only<'h, N: AsRef<str>, V: AsRef<[u8]>>(headers: &'h [(N, V)], name: &str) -> Option<&'h [u8]> {
+    let mut values =
+        headers.iter().filter(|(candidate, _)| candidate.as_ref() == name).map(|(_, value)| value.as_ref());
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// The first value of the header of that (lower-case) name.

@@ -210,6 +210,11 @@ impl Exchange {
         }
     }
 
+    /// The request's body is complete, and there is no push id to be had. Returns the answer: unclaimed, it must not go on.
+    pub fn has_no_push_id(&mut self, dispatcher: &mut Dispatcher) -> Answer {
+        self.refuse(dispatcher, None, Answer::StoreUnavailable)
+    }
+
     /// The response's headers have come: the store's, or Envoy's own in its place. `is_end` says that there is no body.
     pub fn response_headers(
         &mut self,
