@@ -278,7 +278,11 @@ impl Configuration {
     }
 
     /// The wasm filter's `typed_config`, wherever it is kept.
-    fn filter(&mut self) -> Result<&mut Value> {
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn filter(&mut self) -> Result<&mut Value> {
         if self.discovered.is_none() {
             let filters = at(self.connection_manager()?, "/http_filters")?;
             return at(named(filters, FILTER)?, "/typed_config");

@@ -282,11 +282,20 @@ impl Gateway {
     /// When the gateway was not asked for as [`reloadable`](Options::reloadable), or it refuses the configuration; the
     /// former one then goes on serving.
     pub async fn reload(&mut self, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
+        self.reload_filter(|configuration| change(configuration.plugin()?)).await
+    }
+
+    /// As [`reload`](Self::reload), with all of the filter's entry to be changed: what it runs on as well.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reload`](Self::reload).
+    pub async fn reload_filter(&mut self, change: impl FnOnce(&mut Configuration) -> Result<()>) -> Result<()> {
         if !self.configuration.is_discovered() {
             bail!("this gateway can not reload: ask for it with Options::reloadable");
         }
         let mut changed = self.configuration.clone();
-        change(changed.plugin()?)?;
+        change(&mut changed)?;
         let before = self.statistics().await?;
         changed.write_discovered()?;
         let refusals = |statistics: &Statistics| {

@@ -17,6 +17,8 @@ in_both_modes!(
     p1_p3_callbacks_in_flight_survive_a_reload,
     p8_a_push_that_is_open_during_a_reload_is_finished,
     a_bad_configuration_is_refused_and_the_former_goes_on_serving,
+    p3_a_vm_that_is_replaced_leaves_its_calls_without_outcome,
+    p3_a_configuration_that_returns_while_it_drains_takes_the_place_of_the_former,
 );
 
 async fn p1_p3_callbacks_in_flight_survive_a_reload(mode: HeadersMode) -> Result<()> {
@@ -88,4 +90,61 @@ async fn a_bad_configuration_is_refused_and_the_former_goes_on_serving(mode: Hea
     world.callbacks(1).await?;
     world.settled_calls(1).await?;
     world.ends_well().await
+}
+
+/// Why operations change the module, `vm_id` and the VM's configuration by a restart only: Envoy lets go of a VM that no
+/// configuration names any more, whatever is pending in it.
+async fn p3_a_vm_that_is_replaced_leaves_its_calls_without_outcome(mode: HeadersMode) -> Result<()> {
+    let mut world = World::with("reload-vm", mode, &[], |options| options.reloadable()).await?;
+    world.business.behave(&Temper { delay_ms: 2_500, ..Temper::default() }).await?;
+    world.push(&cdrs(430, 5)).await?;
+    world.callbacks(5).await?;
+    world
+        .gateway
+        .reload_filter(|configuration| {
+            configuration.filter()?["config"]["vm_config"]["vm_id"] = json!("another");
+            Ok(())
+        })
+        .await?;
+    // One that comes later and is answered later than the others would have been.
+    world.push(&cdrs(431, 1)).await?;
+    lost(&world, 6, 5).await
+}
+
+/// Why operations never give a configuration the text of an earlier one: Envoy keeps those that are draining by their text.
+async fn p3_a_configuration_that_returns_while_it_drains_takes_the_place_of_the_former(
+    mode: HeadersMode,
+) -> Result<()> {
+    let mut world = World::with("reload-back", mode, &[], |options| options.reloadable()).await?;
+    world.business.behave(&Temper { delay_ms: 2_500, ..Temper::default() }).await?;
+    for (series, revision, calls) in [(440, "first", 2), (441, "second", 1), (442, "first", 1), (443, "second", 1)] {
+        world
+            .gateway
+            .reload(|plugin| {
+                plugin["revision"] = json!(revision);
+                Ok(())
+            })
+            .await?;
+        world.push(&cdrs(series, calls)).await?;
+    }
+    lost(&world, 5, 2).await
+}
+
+/// Waits for the outcomes of all calls but those that are lost, which are the oldest.
+async fn lost(world: &World, calls: usize, lost: usize) -> Result<()> {
+    let settled = wait::until("all other calls to have an outcome", PATIENCE, async || {
+        let settled = world.store.calls("state=answered").await?;
+        ensure!(settled.len() == calls - lost, "{} calls", settled.len());
+        Ok(())
+    });
+    settled.await?;
+    let pending = world.store.calls("state=pending").await?;
+    ensure!(pending.len() == lost, "{pending:?}");
+    wait::until("the gauges to keep what was lost", PATIENCE, async || {
+        let pending = world.gateway.statistics().await?.filter("privatenumber_pending_calls");
+        ensure!(pending == lost as u64, "{pending} calls");
+        Ok(())
+    })
+    .await?;
+    world.no_vm_trapped().await
 }
