@@ -1,4 +1,4 @@
-//! What Huawei is answered: one place for the table "Answers to Huawei" of the design.
+//! What Huawei is answered: one place for the table "Answers to Huawei" of the README.
 
 use std::borrow::Cow;
 

@@ -4,8 +4,8 @@ use crate::Private;
 
 /// The binding record: the body of the one callback, 26 members, always all of them and in this order.
 ///
-/// The rule is the interface the businesses already have (`callback-interface.md` of the user, in the README as "The
-/// record"). An absent value is `null`. `bindResponse` and `unbindResponse` are strings that hold JSON.
+/// The rule is the interface the businesses already have (in the README as "The record"). An absent value is `null`.
+/// `bindResponse` and `unbindResponse` are strings that hold JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -67,7 +67,7 @@ pub struct Record {
 mod tests {
     use super::Record;
 
-    /// Order and names of `callback-interface.md`.
+    /// Order and names of the README's table "The record".
     const FIELDS: [&str; 26] = [
         "id",
         "ak",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A promise of the gateway, by the number it has in the design.
+/// A promise of the gateway, by the number it has in the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
     /// A business receives at most one callback request per call, and none before the call is claimed.

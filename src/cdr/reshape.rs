@@ -1,4 +1,4 @@
-//! From a CDR to what the record takes of it. The rule is the table "The record" of the design.
+//! From a CDR to what the record takes of it. The rule is the table "The record" of the README.
 
 use privatenumber_contract::{CallReport, Private};
 

@@ -74,7 +74,7 @@ impl Call {
         format!("1200_{}_4294967295_20260105023003@callenabler001.example.com", self.session)
     }
 
-    /// The record, member by member as `callback-interface.md` has it; `updatedAt` is the store's.
+    /// The record, member by member as the README's table "The record" has it; `updatedAt` is the store's.
     fn record(&self, updated_at: &Value) -> Value {
         let (session_id, answer, disconnect) = (self.session_id(), self.answer, self.disconnect);
         match self.unbound {
