@@ -6,7 +6,7 @@ use std::rc::Rc;
 use arbitrary::{Result, Unstructured};
 use private_number_gateway::config::Config;
 use private_number_gateway::dispatcher::{HttpAnswer, Refusal, store_answer};
-use private_number_gateway::exchange::{AtEnd, Exchange};
+use private_number_gateway::exchange::{AtEnd, AtResponse, Exchange};
 use privatenumber_contract::{Push, PushId, paths};
 
 use super::worker::{self, Worker};
@@ -190,7 +190,11 @@ fn response_headers(worker: &mut Worker, stream: &mut Stream, input: &mut Unstru
     let status = *input.choose(&[None, Some(200), Some(204), Some(400), Some(413), Some(422), Some(500), Some(503)])?;
     let content_type = *input.choose(&[None, Some(&b"application/problem+json"[..]), Some(b"text/plain")])?;
     let committed = *input.choose(&[None, Some(&b"00000000000000000000000000000000"[..]), Some(b"\xff")])?;
-    stream.exchange.response_headers(&mut worker.dispatcher, status, content_type, committed, is_end, worker.now);
+    let is_incomplete = stream.asked.is_none() && stream.exchange.awaits_response();
+    let decision =
+        stream.exchange.response_headers(&mut worker.dispatcher, status, content_type, committed, is_end, worker.now);
+    let passes = decision == AtResponse::LeaveAlone && status.is_none_or(|status| status < 400);
+    assert!(!is_incomplete || !passes, "P2: {status:?} is passed on for a push that nobody was asked about");
     Ok(())
 }
 
