@@ -95,10 +95,10 @@ async fn a_bad_configuration_is_refused_and_the_former_goes_on_serving(mode: Hea
 /// Why operations change the module, `vm_id` and the VM's configuration by a restart only: Envoy lets go of a VM that no
 /// configuration names any more, whatever is pending in it.
 async fn p3_a_vm_that_is_replaced_leaves_its_calls_without_outcome(mode: HeadersMode) -> Result<()> {
-    let mut world = World::with("reload-vm", mode, &[], |options| options.reloadable()).await?;
-    world.business.behave(&Temper { delay_ms: 2_500, ..Temper::default() }).await?;
+    let mut world = with_a_business_that_hangs("reload-vm", mode).await?;
     world.push(&cdrs(430, 5)).await?;
     world.callbacks(5).await?;
+    ensure!(under_way(&world).await? == 5);
     world
         .gateway
         .reload_filter(|configuration| {
@@ -106,45 +106,59 @@ async fn p3_a_vm_that_is_replaced_leaves_its_calls_without_outcome(mode: Headers
             Ok(())
         })
         .await?;
-    // One that comes later and is answered later than the others would have been.
-    world.push(&cdrs(431, 1)).await?;
-    lost(&world, 6, 5).await
+    abandoned(&world, 5, 0).await
 }
 
 /// Why operations never give a configuration the text of an earlier one: Envoy keeps those that are draining by their text.
 async fn p3_a_configuration_that_returns_while_it_drains_takes_the_place_of_the_former(
     mode: HeadersMode,
 ) -> Result<()> {
-    let mut world = World::with("reload-back", mode, &[], |options| options.reloadable()).await?;
-    world.business.behave(&Temper { delay_ms: 2_500, ..Temper::default() }).await?;
-    for (series, revision, calls) in [(440, "first", 2), (441, "second", 1), (442, "first", 1), (443, "second", 1)] {
-        world
-            .gateway
-            .reload(|plugin| {
-                plugin["revision"] = json!(revision);
-                Ok(())
-            })
-            .await?;
-        world.push(&cdrs(series, calls)).await?;
+    let mut world = with_a_business_that_hangs("reload-back", mode).await?;
+    let mut calls = 0;
+    for (series, revision, more) in [(440, "first", 2), (441, "second", 1), (442, "first", 1)] {
+        world.gateway.reload(|plugin| revise(plugin, revision)).await?;
+        world.push(&cdrs(series, more)).await?;
+        calls += more;
+        world.callbacks(calls).await?;
+        ensure!(under_way(&world).await? == calls as u64, "so far nothing is abandoned");
     }
-    lost(&world, 5, 2).await
+    // Now the second one with the text `first` is draining, too.
+    world.gateway.reload(|plugin| revise(plugin, "third")).await?;
+    abandoned(&world, calls, 2).await
 }
 
-/// Waits for the outcomes of all calls but those that are lost, which are the oldest.
-async fn lost(world: &World, calls: usize, lost: usize) -> Result<()> {
-    let settled = wait::until("all other calls to have an outcome", PATIENCE, async || {
-        let settled = world.store.calls("state=answered").await?;
-        ensure!(settled.len() == calls - lost, "{} calls", settled.len());
-        Ok(())
-    });
-    settled.await?;
-    let pending = world.store.calls("state=pending").await?;
-    ensure!(pending.len() == lost, "{pending:?}");
-    wait::until("the gauges to keep what was lost", PATIENCE, async || {
-        let pending = world.gateway.statistics().await?.filter("privatenumber_pending_calls");
-        ensure!(pending == lost as u64, "{pending} calls");
+async fn with_a_business_that_hangs(name: &str, mode: HeadersMode) -> Result<World> {
+    let world = World::with(name, mode, &[], |options| {
+        options.reloadable().change(|configuration| {
+            configuration.plugin()?["businesses"][0]["timeout_ms"] = json!(60_000);
+            Ok(())
+        })
+    })
+    .await?;
+    world.business.behave(&Temper { delay_ms: 60_000, ..Temper::default() }).await?;
+    Ok(world)
+}
+
+fn revise(plugin: &mut serde_json::Value, revision: &str) -> Result<()> {
+    plugin["revision"] = json!(revision);
+    Ok(())
+}
+
+/// Callbacks that Envoy waits for.
+async fn under_way(world: &World) -> Result<u64> {
+    Ok(world.gateway.statistics().await?.get("cluster.business.upstream_rq_active"))
+}
+
+/// Envoy gives up callbacks until so few are under way; nobody hears of it, and all of `calls` stay as they were.
+async fn abandoned(world: &World, calls: usize, remaining: u64) -> Result<()> {
+    wait::until("Envoy to abandon callbacks", PATIENCE, async || {
+        let under_way = under_way(world).await?;
+        ensure!(under_way == remaining, "{under_way} are under way");
         Ok(())
     })
     .await?;
+    ensure!(world.store.calls("state=pending").await?.len() == calls, "an outcome was reported");
+    let pending = world.gateway.statistics().await?.filter("privatenumber_pending_calls");
+    ensure!(pending == calls as u64, "the gauges say {pending}");
     world.no_vm_trapped().await
 }
