@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use privatenumber_contract::PushIdError;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use tokio::sync::Semaphore;
 
@@ -55,7 +56,10 @@ impl JsonBody {
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
         // What serde reads as an object it would also take as the list of its members.
         if self.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-            return Err(Refusal::new(Kind::InvalidBody, "`.`: wrong type or value; expected an object"));
+            return Err(match serde_json::from_slice::<IgnoredAny>(&self.bytes) {
+                Ok(_) => Refusal::new(Kind::InvalidBody, "`.`: wrong type or value; expected an object"),
+                Err(error) => explain::<IgnoredAny>(&self.bytes, error),
+            });
         }
         serde_json::from_slice(&self.bytes).map_err(|error| explain::<T>(&self.bytes, error))
     }

@@ -117,6 +117,7 @@ async fn a_body_is_an_object_and_not_the_list_of_its_members() {
     }
     assert_eq!(store.get("/v1/bindings/binding-1").await.expect(200)["binding"]["ak"], "A");
     store.post("/v1/outcomes", "[[]]").await.problem(422, "invalid-body");
+    store.post("/v1/outcomes", "[[]").await.problem(400, "malformed-json");
 }
 
 #[tokio::test]

@@ -61,9 +61,9 @@ impl Sqlite {
     /// The numbers among which the calls of the filter's times are; `None` if there are none.
     ///
     /// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
-    /// done for the first page only, and not where few calls are looked through anyway.
+    /// done for the first page only, and not for a binding, which has few calls anyway.
     async fn span(&self, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
-        if (filter.from.is_none() && filter.to.is_none()) || driver(filter).is_selective() {
+        if (filter.from.is_none() && filter.to.is_none()) || driver(filter) == Driver::SubscriptionId {
             return Ok(Some(Span::ALL));
         }
         let (from, to) = times(filter);
@@ -154,29 +154,25 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     SubscriptionId,
-    /// Any state but `answered`.
+    /// Of the states that business and gateway do not get into as long as all is well.
     RareState,
     Ak,
     AppKey,
-    Answered,
+    /// `answered` or `skipped`, which may be most calls there are.
+    OrdinaryState,
     /// Nothing: by number.
     All,
-}
-
-impl Driver {
-    /// Whether it leaves so few calls that all of them can be looked at.
-    fn is_selective(self) -> bool {
-        matches!(self, Self::SubscriptionId | Self::RareState)
-    }
 }
 
 fn driver(filter: &CallFilter) -> Driver {
     match filter {
         CallFilter { subscription_id: Some(_), .. } => Driver::SubscriptionId,
-        CallFilter { state: Some(state), .. } if *state != CallState::Answered => Driver::RareState,
+        CallFilter { state: Some(state), .. } if !matches!(state, CallState::Answered | CallState::Skipped) => {
+            Driver::RareState
+        }
         CallFilter { ak: Some(_), .. } => Driver::Ak,
         CallFilter { app_key: Some(_), .. } => Driver::AppKey,
-        CallFilter { state: Some(_), .. } => Driver::Answered,
+        CallFilter { state: Some(_), .. } => Driver::OrdinaryState,
         _ => Driver::All,
     }
 }
@@ -214,7 +210,7 @@ pub(super) fn select_calls(
         }
     }
     if let Some(state) = filter.state {
-        let by_state = matches!(driver, Driver::RareState | Driver::Answered);
+        let by_state = matches!(driver, Driver::RareState | Driver::OrdinaryState);
         query.push(if by_state { " AND outcome_class" } else { " AND +outcome_class" });
         match state {
             CallState::Pending => query.push(" IS NULL AND claim_deadline >= ").push_bind(now_ms),

@@ -102,6 +102,7 @@ async fn no_filter_makes_a_page_sort_or_walk_the_table() {
             CallFilter { state: Some(CallState::NotSent), app_key: text.clone(), ..CallFilter::default() },
         ),
         ("calls_by_ak", CallFilter { state: Some(CallState::Answered), ak: text.clone(), ..CallFilter::default() }),
+        ("calls_by_ak", CallFilter { state: Some(CallState::Skipped), ak: text.clone(), ..CallFilter::default() }),
         ("calls_by_ak", CallFilter { ak: text.clone(), from: Some(1), to: Some(2), ..CallFilter::default() }),
         ("calls_by_ak", CallFilter { ak: text.clone(), app_key: text.clone(), ..CallFilter::default() }),
         ("calls_by_app_key", CallFilter { app_key: text.clone(), ..CallFilter::default() }),
