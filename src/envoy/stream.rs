@@ -32,19 +32,24 @@ impl Stream {
     fn request_end(&mut self, worker: &Worker) -> Action {
         let now = worker.now();
         let body = host::body(BufferType::HttpRequestBody, self.body_size);
-        let Some(random) = worker.random() else {
-            // Without a push id of its own a push must not be claimed.
-            host::answer(&self.exchange.has_no_push_id(&mut worker.dispatcher.borrow_mut()));
-            worker.stream_was_heard(now);
-            return Action::Pause;
-        };
-        let push_id = PushId::from_bytes(random);
         let mut dispatcher = worker.dispatcher.borrow_mut();
-        let decision = self.exchange.request_end(&worker.config, &mut dispatcher, &body, push_id, now);
+        let decision = match worker.random() {
+            Some(random) => {
+                let push_id = PushId::from_bytes(random);
+                self.exchange.request_end(&worker.config, &mut dispatcher, &body, push_id, now)
+            }
+            None => self.exchange.request_end_without_push_id(&mut dispatcher),
+        };
         drop(dispatcher);
         let action = match decision {
             AtEnd::LeaveAlone => return Action::Continue,
-            AtEnd::Hold => return Action::Pause,
+            AtEnd::Hold => {
+                // Whoever answered may be waiting for the rest of the request, as we are for that of the answer.
+                if self.exchange.awaits_response_body() {
+                    hostcalls::reset_response();
+                }
+                return Action::Pause;
+            }
             AtEnd::Answer(answer) => {
                 host::answer(&answer);
                 Action::Pause

@@ -210,9 +210,13 @@ impl Exchange {
         }
     }
 
-    /// The request's body is complete, and there is no push id to be had. Returns the answer: unclaimed, it must not go on.
-    pub fn has_no_push_id(&mut self, dispatcher: &mut Dispatcher) -> Answer {
-        self.refuse(dispatcher, None, Answer::StoreUnavailable)
+    /// The request's body is complete, and there is no push id to be had: without one of its own a push must not be claimed.
+    pub fn request_end_without_push_id(&mut self, dispatcher: &mut Dispatcher) -> AtEnd<'static> {
+        match self.state {
+            State::Reading(_) => AtEnd::Answer(self.refuse(dispatcher, None, Answer::StoreUnavailable)),
+            State::Preempted(_) => AtEnd::Hold,
+            _ => AtEnd::LeaveAlone,
+        }
     }
 
     /// The response's headers have come: the store's, or Envoy's own in its place. `is_end` says that there is no body.
@@ -225,6 +229,9 @@ impl Exchange {
         is_end: bool,
         now: Now,
     ) -> AtResponse {
+        if !self.awaits_response() {
+            return AtResponse::LeaveAlone;
+        }
         let request = match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(request) => request,
             State::Reading(signed) => return self.preempted(dispatcher, signed, status, is_end),

@@ -37,6 +37,8 @@ pub enum Fault {
     },
     /// The store never sees it; the answer is this status, and comes before the request's body is read.
     StatusAtHead(u16),
+    /// The same, with a body that never ends.
+    OpenAtHead(u16),
     /// The store deals with it; the answer never comes.
     SwallowAnswer,
     /// The store never sees it; the answer is this status, without a problem document: whether something was committed can
@@ -185,15 +187,17 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let path = head.uri.path();
         match state.rules.iter().find(|rule| rule.path == path).map(|rule| rule.fault) {
-            Some(Fault::StatusAtHead(status)) => {
+            Some(fault @ (Fault::StatusAtHead(_) | Fault::OpenAtHead(_))) => {
                 next_fault(&mut state.rules, path);
-                Some(status)
+                Some(fault)
             }
             _ => None,
         }
     };
-    if let Some(status) = at_head {
-        return status_only(status);
+    match at_head {
+        Some(Fault::StatusAtHead(status)) => return status_only(status, FaultyBody::whole(Bytes::new())),
+        Some(Fault::OpenAtHead(status)) => return status_only(status, FaultyBody::open()),
+        _ => {}
     }
     let body = body.collect().await.context("the request was cut off")?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -204,7 +208,7 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
     };
     match fault {
         Some(Fault::ResetBefore) => bail!("reset on demand"),
-        Some(Fault::Status(status)) => return status_only(status),
+        Some(Fault::Status(status)) => return status_only(status, FaultyBody::whole(Bytes::new())),
         _ => {}
     }
     let headers: Vec<_> = head
@@ -251,8 +255,8 @@ fn next_fault(rules: &mut Vec<Rule>, path: &str) -> Option<Fault> {
     Some(fault)
 }
 
-fn status_only(status: u16) -> Result<Answered> {
-    let mut answer = Response::new(FaultyBody::whole(Bytes::new()));
+fn status_only(status: u16, body: FaultyBody) -> Result<Answered> {
+    let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(status)?;
     Ok(answer)
 }
@@ -270,6 +274,7 @@ enum End {
     Proper,
     Cut,
     Trailers,
+    Never,
 }
 
 impl FaultyBody {
@@ -279,6 +284,10 @@ impl FaultyBody {
 
     fn half(body: Bytes) -> Self {
         Self { length: Some(body.len() as u64), rest: Full::new(body.slice(..body.len() / 2)), end: End::Cut }
+    }
+
+    fn open() -> Self {
+        Self { length: None, rest: Full::new(Bytes::from_static(b"{")), end: End::Never }
     }
 
     fn trailers() -> Self {
@@ -300,8 +309,11 @@ impl hyper::body::Body for FaultyBody {
             Poll::Ready(_) => {}
             Poll::Pending => return Poll::Pending,
         }
+        if self.end == End::Never {
+            return Poll::Pending;
+        }
         Poll::Ready(match std::mem::replace(&mut self.end, End::Proper) {
-            End::Proper => None,
+            End::Proper | End::Never => None,
             End::Cut => Some(Err(anyhow::anyhow!("cut on demand"))),
             End::Trailers => {
                 let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];

@@ -208,6 +208,22 @@ async fn p2_an_answer_that_comes_before_the_push_is_complete_is_no_200(mode: Hea
         let answer = connection.answer().await?;
         ensure!(answer.status == if status < 400 { 503 } else { status }, "{status} became {}", answer.status);
     }
+    if mode == HeadersMode::Pass {
+        // Somebody who begins to answer and waits for the rest: it never goes there, and nobody waits for ever.
+        world.faults.strike_times(paths::PUSHES, Fault::OpenAtHead(200), 1);
+        let body = push_body(&cdrs(310, 1))?;
+        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+        let mut connection = Connection::open(world.gateway.address()).await?;
+        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        wait::until("somebody to have answered", PATIENCE, async || {
+            let answered = world.gateway.statistics().await?.get("cluster.store.upstream_rq_200");
+            ensure!(answered == 2, "{answered} answers");
+            Ok(())
+        })
+        .await?;
+        connection.send(&body).await?;
+        ensure!(connection.answer().await.is_err(), "the answer is complete");
+    }
     world.push(&cdrs(310, 1)).await?;
     world.callbacks(1).await?;
     world.settled_calls(1).await?;
