@@ -287,7 +287,7 @@ fn limits<F: Fields>(fields: &mut F) -> Option<Limits> {
         field(
             "max_body_bytes",
             "The largest push body, bytes; a larger one is answered 413. Keep it at most a third of Envoy's \
-             `per_connection_buffer_limit_bytes` and of the store's `--body-bytes`, because bytes that are not UTF-8 grow \
+             `per_connection_buffer_limit_bytes`, for HTTP/2 of `initial_stream_window_size`, and of the store's `--body-bytes`, because bytes that are not UTF-8 grow \
              to three times their size. Huawei needs about 110,000 at most.",
         ),
         1_024..=16_777_216,

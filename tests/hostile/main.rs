@@ -10,6 +10,7 @@ mod bearer_token;
 mod configurations;
 mod corpora;
 mod every_answer;
+mod false_business;
 mod false_store;
 mod privacy;
 mod store_process;

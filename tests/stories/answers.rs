@@ -7,18 +7,20 @@ use end_to_end::huawei::Huawei;
 use end_to_end::raw::{Connection, Head, chunk, last_chunk};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
+use privatenumber_contract::Private;
 use privatenumber_sim::business::{Mode, Temper};
 use privatenumber_sim::huawei::{Scheme, push_body};
 use serde_json::{Value, json};
 
 use crate::world::place::requests_at_the_store;
-use crate::world::{World, cdrs};
+use crate::world::{SUBSCRIPTION, World, cdrs, demo_binding};
 
 in_both_modes!(
     each_refusal_has_its_answer_and_never_reaches_the_store,
     both_schemes_and_both_secrets_are_accepted,
     trailers_and_chunks_are_part_of_a_push,
     a_push_is_taken_over_http2_with_trailers,
+    p2_the_largest_push_and_the_largest_answer_pass_over_http2,
     p4_too_many_pending_calls_are_answered_503,
     a_body_over_the_limit_is_answered_413_however_it_comes,
     a_route_that_is_not_the_push_path_lets_nobody_in,
@@ -178,6 +180,29 @@ async fn a_push_is_taken_over_http2_with_trailers(mode: HeadersMode) -> Result<(
     world.huawei.push_http2_with_trailers(&url, "{}".into(), trailers).await?.expect(400)?;
     world.callbacks(2).await?;
     world.settled_calls(2).await?;
+    world.ends_well().await
+}
+
+/// For HTTP/2 Envoy has other limits to what it buffers than for HTTP/1.1.
+async fn p2_the_largest_push_and_the_largest_answer_pass_over_http2(mode: HeadersMode) -> Result<()> {
+    let world = World::start("http2-large", mode).await?;
+    let mut binding = demo_binding();
+    binding.bind_response = Some(Private::new(json!({"resultdesc": "x".repeat(2_000)}).to_string()));
+    world.store.register(SUBSCRIPTION, &binding).await?;
+    let mut calls = cdrs(17, 50);
+    for call in &mut calls {
+        // As long as Huawei says it may be.
+        call.record_file_download_url =
+            Some(Private::new(format!("https://recordings.example.com/{}", "x".repeat(993))));
+    }
+    let body = push_body(&calls)?;
+    ensure!(body.len() > 90_000, "{} bytes", body.len());
+    let answer = world.huawei.push_http2_with_trailers(&world.gateway.url(), body.into(), HeaderMap::new()).await?;
+    answer.expect(200)?;
+    world.callbacks(50).await?;
+    world.settled_calls(50).await?;
+    let missed = world.gateway.statistics().await?.filter("privatenumber_claims_missed_total");
+    ensure!(missed == 0, "the root had to ask again");
     world.ends_well().await
 }
 
