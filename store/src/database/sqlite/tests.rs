@@ -119,10 +119,14 @@ async fn no_filter_makes_a_page_sort_or_walk_the_table() {
     for (index, filter) in filters {
         let page = Page { limit: 50, before: None, since: None };
         let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls WHERE ";
-        let mut query = select_calls(&filter, &page, &Span::ALL, 1, explain);
-        let rows = query.build().fetch_all(&sqlite.readers).await.unwrap();
-        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
-        let [step] = &plan[..] else { panic!("{filter:?}: {plan:#?}") };
-        assert!(step.starts_with("SEARCH calls USING ") && step.contains(index), "{filter:?}: {plan:#?}");
+        for span in [Span::ALL, Span { first: 1, last: 9 }] {
+            let mut query = select_calls(&filter, &page, &span, 1, explain);
+            let rows = query.build().fetch_all(&sqlite.readers).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            let [step] = &plan[..] else { panic!("{filter:?}: {plan:#?}") };
+            assert!(step.starts_with("SEARCH calls USING ") && step.contains(index), "{filter:?}: {plan:#?}");
+            let bounds = if span == Span::ALL { "rowid<?)" } else { "rowid>? AND rowid<?)" };
+            assert!(step.ends_with(bounds), "{filter:?}: {plan:#?}");
+        }
     }
 }
