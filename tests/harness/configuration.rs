@@ -201,6 +201,17 @@ impl Configuration {
         put(self.connection_manager()?, "codec_type", "HTTP2".into())
     }
 
+    /// Keeps the pushers' connections, as behind a load balancer. As shipped each answer closes its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn keep_connections(&mut self) -> Result<()> {
+        let options = at(self.connection_manager()?, "/common_http_protocol_options")?;
+        let options = options.as_object_mut().context("common_http_protocol_options is no object")?;
+        options.remove("max_requests_per_connection").map(drop).context("envoy.yaml keeps connections already")
+    }
+
     /// Speaks HTTP/2 with the store, on one connection for each worker. As shipped it is HTTP/1.1.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use end_to_end::business::Business;
+use end_to_end::configuration::Configuration;
 use end_to_end::directory::Directory;
 use end_to_end::envoy_binary;
 use end_to_end::gateway::{BusinessAt, Gateway, Options};
@@ -59,6 +60,7 @@ async fn soak(arguments: &Arguments) -> Result<()> {
     let business = Business::start(&directory, "business", &[]).await?;
     let envoy = envoy_binary::find(None, |what| eprintln!("{what}"))?;
     let options = Options::new(envoy, store.address())
+        .change(Configuration::keep_connections)
         .concurrency(arguments.workers)
         .business(BusinessAt::demo(business.address()));
     let gateway = Gateway::start(&directory, options).await?;

@@ -200,12 +200,9 @@ fn unhurried(configuration: &mut Configuration) -> Result<()> {
     for cluster in clusters.context("envoy.yaml has no clusters")?.iter_mut().filter_map(Value::as_object_mut) {
         cluster.insert("connect_timeout".to_owned(), "20s".into());
     }
-    let manager = configuration.connection_manager()?;
     // Handshakes are not what is compared.
-    if let Some(options) = manager.pointer_mut("/common_http_protocol_options").and_then(Value::as_object_mut) {
-        options.remove("max_requests_per_connection");
-    }
-    let routes = manager.pointer_mut("/route_config/virtual_hosts/0/routes");
+    configuration.keep_connections()?;
+    let routes = configuration.connection_manager()?.pointer_mut("/route_config/virtual_hosts/0/routes");
     let routes = routes.and_then(Value::as_array_mut).context("envoy.yaml has no routes")?;
     for action in routes.iter_mut().filter_map(|route| route.get_mut("route")).filter_map(Value::as_object_mut) {
         action.insert("timeout".to_owned(), "60s".into());
