@@ -125,6 +125,6 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn parked(&self, limit: u32) -> Result<Vec<ParkedView>> {
-        Ok(self.runtime.block_on(self.database.parked(&Page { limit, before: None, since: None }))?.parked)
+        Ok(self.runtime.block_on(self.database.parked(&Page::first(limit)))?.parked)
     }
 }

@@ -229,9 +229,6 @@ impl Exchange {
         is_end: bool,
         now: Now,
     ) -> AtResponse {
-        if !self.awaits_response() {
-            return AtResponse::LeaveAlone;
-        }
         let request = match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(request) => request,
             State::Reading(signed) => return self.preempted(dispatcher, signed, status, is_end),
@@ -240,7 +237,10 @@ impl Exchange {
                 dispatcher.ask_again(request, None, now);
                 return AtResponse::LeaveAlone;
             }
-            _ => return AtResponse::LeaveAlone,
+            other => {
+                self.state = other;
+                return AtResponse::LeaveAlone;
+            }
         };
         let push_id = request.push_id();
         let head = store_answer::head(status, content_type, committed, push_id);

@@ -183,28 +183,17 @@ type Answered = Response<FaultyBody>;
 
 async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<State>) -> Result<Answered> {
     let (head, body) = request.into_parts();
-    let at_head = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = head.uri.path();
-        match state.rules.iter().find(|rule| rule.path == path).map(|rule| rule.fault) {
-            Some(fault @ (Fault::StatusAtHead(_) | Fault::OpenAtHead(_))) => {
-                next_fault(&mut state.rules, path);
-                Some(fault)
-            }
-            _ => None,
-        }
-    };
-    match at_head {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    match next_fault(&mut state.lock().unwrap_or_else(PoisonError::into_inner).rules, &path, When::AtHead) {
         Some(Fault::StatusAtHead(status)) => return status_only(status, FaultyBody::whole(Bytes::new())),
         Some(Fault::OpenAtHead(status)) => return status_only(status, FaultyBody::open()),
         _ => {}
     }
     let body = body.collect().await.context("the request was cut off")?.to_bytes();
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let fault = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen.push(Seen { method: head.method.clone(), path: path.clone(), body: body.clone() });
-        next_fault(&mut state.rules, &path)
+        next_fault(&mut state.rules, &path, When::AtEnd)
     };
     match fault {
         Some(Fault::ResetBefore) => bail!("reset on demand"),
@@ -243,9 +232,26 @@ fn written_by_the_client(name: &HeaderName) -> bool {
     name == CONTENT_LENGTH || name == TRANSFER_ENCODING
 }
 
-fn next_fault(rules: &mut Vec<Rule>, path: &str) -> Option<Fault> {
+/// How much of a request is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    AtHead,
+    AtEnd,
+}
+
+impl Fault {
+    fn strikes(self) -> When {
+        match self {
+            Self::StatusAtHead(_) | Self::OpenAtHead(_) => When::AtHead,
+            _ => When::AtEnd,
+        }
+    }
+}
+
+/// The fault that is next for `path`, if it strikes now.
+fn next_fault(rules: &mut Vec<Rule>, path: &str, now: When) -> Option<Fault> {
     let (index, rule) = rules.iter_mut().enumerate().find(|(_, rule)| rule.path == path)?;
-    let fault = rule.fault;
+    let fault = Some(rule.fault).filter(|fault| fault.strikes() == now)?;
     if rule.times != usize::MAX {
         rule.times = rule.times.saturating_sub(1);
         if rule.times == 0 {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use end_to_end::configuration::HeadersMode;
 use end_to_end::fault::Fault;
+use end_to_end::gateway::{BusinessAt, Options};
 use end_to_end::wait;
 use privatenumber_contract::{Outcome, paths};
-use privatenumber_sim::business::Temper;
+use privatenumber_sim::business::{Mode, Temper};
 use privatenumber_sim::huawei::push_body;
 use serde_json::json;
 
@@ -27,13 +28,7 @@ async fn p1_p3_callbacks_in_flight_survive_a_reload(mode: HeadersMode) -> Result
     world.business.behave(&slow).await?;
     for round in 0..3 {
         world.push(&cdrs(400 + round, 10)).await?;
-        world
-            .gateway
-            .reload(|plugin| {
-                plugin["revision"] = json!(format!("round {round}"));
-                Ok(())
-            })
-            .await?;
+        world.gateway.reload(|plugin| revise(plugin, &format!("round {round}"))).await?;
     }
     ensure!(!world.store.calls("state=pending").await?.is_empty(), "nothing was in flight during the reloads");
     world.callbacks(30).await?;
@@ -61,13 +56,7 @@ async fn p8_a_push_that_is_open_during_a_reload_is_finished(mode: HeadersMode) -
         Ok(())
     })
     .await?;
-    world
-        .gateway
-        .reload(|plugin| {
-            plugin["revision"] = json!("while a push is open");
-            Ok(())
-        })
-        .await?;
+    world.gateway.reload(|plugin| revise(plugin, "while a push is open")).await?;
     push.await??.expect(200)?;
     world.callbacks(3).await?;
     world.settled_calls(3).await?;
@@ -128,14 +117,9 @@ async fn p3_a_configuration_that_returns_while_it_drains_takes_the_place_of_the_
 }
 
 async fn with_a_business_that_hangs(name: &str, mode: HeadersMode) -> Result<World> {
-    let world = World::with(name, mode, &[], |options| {
-        options.reloadable().change(|configuration| {
-            configuration.plugin()?["businesses"][0]["timeout_ms"] = json!(60_000);
-            Ok(())
-        })
-    })
-    .await?;
-    world.business.behave(&Temper { delay_ms: 60_000, ..Temper::default() }).await?;
+    let patient = |business: &mut BusinessAt| business.timeout_ms = 60_000;
+    let world = World::with_business(name, mode, &[], patient, Options::reloadable).await?;
+    world.business.behave(&Temper { mode: Mode::Hang, ..Temper::default() }).await?;
     Ok(world)
 }
 

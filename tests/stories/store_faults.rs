@@ -101,9 +101,7 @@ async fn p8_a_pusher_that_leaves_in_mid_push_still_gets_its_call_back(mode: Head
     world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_millis(900)), 4);
     for index in 0..4 {
         let body = push_body(&cdrs(240 + index, 1))?;
-        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
-        let mut connection = Connection::open(world.gateway.address()).await?;
-        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        let mut connection = begin(&world, &body).await?;
         connection.send(&body).await?;
         let asked = index as usize + 1;
         wait::until("the push to reach the store", PATIENCE, async || {
@@ -118,9 +116,7 @@ async fn p8_a_pusher_that_leaves_in_mid_push_still_gets_its_call_back(mode: Head
     world.settled_calls(4).await?;
     // Half a push is none: nobody is called back for it.
     let body = push_body(&cdrs(250, 1))?;
-    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
-    let mut connection = Connection::open(world.gateway.address()).await?;
-    connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+    let mut connection = begin(&world, &body).await?;
     connection.send(&body[..body.len() / 2]).await?;
     connection.reset();
     world.push(&cdrs(251, 1)).await?;
@@ -198,9 +194,7 @@ async fn p2_an_answer_that_comes_before_the_push_is_complete_is_no_200(mode: Hea
     for status in statuses.iter().copied() {
         world.faults.strike_times(paths::PUSHES, Fault::StatusAtHead(status), 1);
         let body = push_body(&cdrs(310, 1))?;
-        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
-        let mut connection = Connection::open(world.gateway.address()).await?;
-        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        let mut connection = begin(&world, &body).await?;
         let (first, second) = body.split_at(body.len() / 2);
         connection.send(first).await?;
         if mode == HeadersMode::Hold {
@@ -213,9 +207,7 @@ async fn p2_an_answer_that_comes_before_the_push_is_complete_is_no_200(mode: Hea
         // Somebody who begins to answer and waits for the rest: it never goes there, and nobody waits for ever.
         world.faults.strike_times(paths::PUSHES, Fault::OpenAtHead(200), 1);
         let body = push_body(&cdrs(310, 1))?;
-        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
-        let mut connection = Connection::open(world.gateway.address()).await?;
-        connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+        let mut connection = begin(&world, &body).await?;
         wait::until("somebody to have answered", PATIENCE, async || {
             let answered = world.gateway.statistics().await?.get("cluster.store.upstream_rq_200");
             ensure!(answered == 2, "{answered} answers");
@@ -267,6 +259,14 @@ async fn p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again
     ensure!(statistics.get("cluster.store.upstream_cx_http1_total") == 0, "the store was spoken to by HTTP/1.1");
     ensure!(statistics.get("cluster.store.upstream_cx_http2_total") > 0);
     world.ends_well().await
+}
+
+/// A connection on which the head of a push with this body has been sent.
+async fn begin(world: &World, body: &[u8]) -> Result<Connection> {
+    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+    let mut connection = Connection::open(world.gateway.address()).await?;
+    connection.send(head.header("content-length", body.len().to_string()).end()).await?;
+    Ok(connection)
 }
 
 /// Pushes under way.

@@ -19,6 +19,13 @@ pub struct Page {
     pub since: Option<Since>,
 }
 
+impl Page {
+    /// The first page, of so many entries at most.
+    pub fn first(limit: u32) -> Self {
+        Self { limit, before: None, since: None }
+    }
+}
+
 /// Where a span of time begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since {

@@ -18,7 +18,7 @@ use crate::database::BindingWork;
 /// Longest `subscriptionId`, in characters (the size of Huawei's).
 const ID_MAX: usize = 64;
 /// Largest body of a registration, in bytes. Every call of the binding carries the row, so that the answer to a push of fifty
-/// must stay far below the 32 MiB that Envoy takes of an answer to the filter's own requests.
+/// must stay far below the 8 MiB that `envoy.yaml` lets Envoy take of an answer to the filter's own requests.
 const BINDING_MAX_BYTES: usize = 64 * 1024;
 
 pub(super) async fn put(

@@ -88,7 +88,7 @@ impl<'a> Parameters<'a> {
                 .filter(|limit| (1..=LIMIT_MAX).contains(limit))
                 .ok_or_else(|| invalid("limit", &format!("not an integer from 1 to {LIMIT_MAX}")))?,
         };
-        let Some(value) = self.find("cursor") else { return Ok(Page { limit, before: None, since: None }) };
+        let Some(value) = self.find("cursor") else { return Ok(Page::first(limit)) };
         let (before, since) = cursor::read(value)
             .ok_or_else(|| invalid("cursor", "not a cursor; give the `nextCursor` of a page as it is"))?;
         Ok(Page { limit, before: Some(before), since })

@@ -90,7 +90,5 @@ async fn p2_a_full_disk_takes_no_push_loses_none_and_is_over_once_there_is_room(
         assert_eq!(process.push(PUSH_2, session).await["verdict"], "duplicate");
         assert_eq!(process.push(PUSH_1, session).await["verdict"], "claimed");
     }
-    process.signal("-TERM");
-    let (code, log) = process.end().await;
-    assert_eq!(code, Some(0), "{log}");
+    process.stop().await;
 }

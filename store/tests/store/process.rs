@@ -103,6 +103,14 @@ impl Process {
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
+    /// Stops it in good order; returns the log.
+    pub async fn stop(self) -> String {
+        self.signal("-TERM");
+        let (code, log) = self.end().await;
+        assert_eq!(code, Some(0), "{log}");
+        log
+    }
+
     /// Waits for the end; returns the exit code and the log.
     pub async fn end(mut self) -> (Option<i32>, String) {
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
@@ -329,9 +337,7 @@ async fn p4_a_system_that_allows_few_open_files_is_asked_for_more() {
     let idle = idle(&process, 200).await;
     assert_eq!(process.push(PUSH_1, "s1").await["verdict"], "claimed");
     drop(idle);
-    process.signal("-TERM");
-    let (code, log) = process.end().await;
-    assert_eq!(code, Some(0), "{log}");
+    let log = process.stop().await;
     assert!(!log.contains("open files"), "{log}");
 }
 
@@ -345,9 +351,7 @@ async fn p4_a_system_that_allows_no_more_open_files_gets_fewer_connections_and_k
     // They hold every place, by turns; the push waits for its own.
     assert_eq!(process.push(PUSH_1, "s1").await["verdict"], "claimed");
     drop(idle);
-    process.signal("-TERM");
-    let (code, log) = process.end().await;
-    assert_eq!(code, Some(0), "{log}");
+    let log = process.stop().await;
     assert!(log.contains("raise the hard limit (ulimit -Hn) or lower --connections"), "{log}");
     assert!(!log.contains("could not be accepted"), "{log}");
 }

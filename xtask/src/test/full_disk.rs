@@ -50,6 +50,7 @@ fn run(directory: &Path, filter: Option<&str>) -> Result<Tests> {
     let mut test = cargo(["test", "-p", "privatenumber-store", "--test", "store"]);
     test.args(filter).args(["--", "--ignored"]);
     let mut command = inside(directory, test.get_program());
-    command.args(test.get_args()).env("CARGO_TERM_COLOR", "never").env("PRIVATENUMBER_SMALL_DISK", directory);
+    command.args(test.get_args()).envs(test.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PRIVATENUMBER_SMALL_DISK", directory);
     run_tests(NAME, command)
 }

@@ -83,7 +83,7 @@ impl Sqlite {
         if !history {
             return binding(&self.readers, subscription_id).await;
         }
-        let mut pager = Pager::new(&Page { limit: HISTORY_MAX + 1, before: None, since: None });
+        let mut pager = Pager::new(&Page::first(HISTORY_MAX + 1));
         let mut rows = sqlx::query(BINDING).bind(subscription_id).bind(HISTORY_MAX + 1).fetch(&self.readers);
         while let Some(row) = rows.try_next().await? {
             let text: &str = row.try_get(2)?;

@@ -117,7 +117,7 @@ async fn no_filter_makes_a_page_sort_or_walk_the_table() {
         ),
     ];
     for (index, filter) in filters {
-        let page = Page { limit: 50, before: None, since: None };
+        let page = Page::first(50);
         let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls WHERE ";
         for span in [Span::ALL, Span { first: 1, last: 9 }] {
             let mut query = select_calls(&filter, &page, &span, 1, explain);
