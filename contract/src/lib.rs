@@ -5,8 +5,10 @@
 //!
 //! All times are epoch milliseconds in UTC. All member names are camelCase, as in the record the business receives.
 
+mod batch;
 mod binding;
 mod call;
+pub mod limits;
 mod outcome;
 pub mod paths;
 mod private;
@@ -14,10 +16,14 @@ mod problem;
 mod push;
 mod record;
 
+pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
 pub use call::{CallKey, CallPage, CallState, CallView, EventPage, EventView, ParkedPage, ParkedView};
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
-pub use push::{CallReport, CallResult, CallVerdict, Event, Parked, Push, PushAnswer, PushId, PushIdError};
+pub use push::{
+    Application, CallReport, CallResult, CallVerdict, CdrText, Event, OnReplay, Parked, Push, PushAnswer, PushId,
+    PushIdError, Signature, Warning, WithoutBinding,
+};
 pub use record::Record;

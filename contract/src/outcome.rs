@@ -40,6 +40,8 @@ pub enum NotSent {
     ConnectionFailed,
     /// The cluster's circuit breaker refused the request.
     Overflow,
+    /// The call's data was erased before its callback left.
+    Erased,
 }
 
 /// Why the answer to a callback is missing.
@@ -78,7 +80,7 @@ pub struct OutcomeReport {
     pub duration_ms: Option<i64>,
 }
 
-/// `POST /v1/outcomes`: a batch of at most 1000. Idempotent: repeating a report changes nothing.
+/// `POST /v1/outcomes`: a batch of at most [`limits::OUTCOMES`](crate::limits::OUTCOMES). Idempotent: repeating a report changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcomes {
@@ -96,4 +98,7 @@ pub struct OutcomesAnswer {
     pub repeated: u64,
     /// How many named a call that is not there, or a push that does not hold its claim. They are counted and dropped.
     pub refused: u64,
+    /// How many works wait in the store for a worker to take them.
+    #[serde(default)]
+    pub works_waiting: u64,
 }

@@ -2,6 +2,8 @@
 
 /// `POST`: a push, reshaped. See [`Push`](crate::Push) and [`PushAnswer`](crate::PushAnswer).
 pub const PUSHES: &str = "/v1/pushes";
+/// `POST`: several pushes at once. See [`PushBatch`](crate::PushBatch) and [`PushBatchAnswer`](crate::PushBatchAnswer).
+pub const PUSH_BATCHES: &str = "/v1/push-batches";
 /// Response header of a 200 to `POST /v1/pushes`: the push id, committed. Without it a 200 says nothing, for anybody may
 /// answer 200 to anything.
 pub const COMMITTED_HEADER: &str = "privatenumber-committed";

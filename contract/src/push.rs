@@ -2,6 +2,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -86,10 +89,13 @@ impl<'de> Deserialize<'de> for PushId {
     }
 }
 
-/// One push of Huawei, reshaped: `POST /v1/pushes`.
+/// One push of Huawei, reshaped: `POST /v1/pushes`, or one of several in a [`PushBatch`](crate::PushBatch).
 ///
 /// The store commits all of it in one durable transaction or answers a [`Problem`](crate::Problem) and commits nothing.
 /// An answer with any other body, or none, says nothing about the commit: ask again with the same `pushId`.
+///
+/// Members that 0.1.0 did not have may be missing. `receivedAt` and `claimDeadline` are for stores of 0.1.0: a later store goes
+/// by `ageMs` and `ttlMs` where they are given, which need no agreement of two clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Push<'a> {
@@ -98,9 +104,18 @@ pub struct Push<'a> {
     /// The Huawei application whose credentials the push carried.
     #[serde(borrow)]
     pub app_key: Cow<'a, str>,
-    /// When the gateway received it, epoch milliseconds.
+    /// When the gateway received it by the gateway's own clock, epoch milliseconds.
     pub received_at: i64,
-    /// The calls whose claims are asked for, at most 50.
+    /// How long ago the gateway received it when this request was sent, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// What the gateway's configuration says of the application.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<Application<'a>>,
+    /// What the push's signature covered.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature<'a>>,
+    /// The calls whose claims are asked for, at most [`limits::PUSH_CDRS`](crate::limits::PUSH_CDRS).
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<CallReport<'a>>,
     /// CDRs that could not be used.
@@ -109,6 +124,146 @@ pub struct Push<'a> {
     /// A status event, to be kept raw.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Event<'a>>,
+}
+
+/// What the gateway's configuration says of an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Application<'a> {
+    /// Whose calls without a binding row are.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub ak: Option<Cow<'a, str>>,
+    /// What to do with a call that has no binding row.
+    #[serde(skip_serializing_if = "WithoutBinding::is_default")]
+    pub without_binding: WithoutBinding,
+    /// What to do with a push whose signature came with other texts before.
+    #[serde(skip_serializing_if = "OnReplay::is_default")]
+    pub on_replay: OnReplay,
+}
+
+/// What to do with a call that has no binding row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutBinding {
+    /// Call back with a record made of the CDR alone.
+    #[default]
+    Deliver,
+    /// Wait that many seconds for a late registration, then call back.
+    Hold(u32),
+    /// Do not call back.
+    Skip,
+}
+
+impl WithoutBinding {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What to do with a push whose signature came with other texts before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnReplay {
+    /// Record its calls, count and report the push.
+    #[default]
+    Report,
+    /// Park its CDRs.
+    Park,
+}
+
+impl OnReplay {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a push's signature covered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signature<'a> {
+    /// `aksk` or `wsse`.
+    #[serde(borrow)]
+    pub scheme: Cow<'a, str>,
+    /// 32 lower-case hex digits: the first half of the SHA-256 of the covered text, nonce and time of creation joined as they
+    /// were signed.
+    #[serde(borrow)]
+    pub hash: Cow<'a, str>,
+}
+
+/// A CDR exactly as Huawei sent it.
+///
+/// On the wire it is the CDR's own JSON object, byte for byte; or a string with the Base64 (RFC 4648, padded) of its bytes where
+/// they are not UTF-8. `Debug` shows neither.
+#[derive(Clone)]
+pub enum CdrText<'a> {
+    /// The text, which is a JSON object.
+    Json(&'a RawValue),
+    /// Bytes that are not UTF-8.
+    Bytes(Cow<'a, [u8]>),
+}
+
+impl CdrText<'_> {
+    /// The bytes as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Json(text) => text.get().as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for CdrText<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for CdrText<'_> {}
+
+impl fmt::Debug for CdrText<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "CdrText({} bytes)", self.as_bytes().len())
+    }
+}
+
+impl Serialize for CdrText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Json(text) => text.serialize(serializer),
+            Self::Bytes(bytes) => serializer.serialize_str(&BASE64_STANDARD.encode(bytes)),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for CdrText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        match raw.get().bytes().next() {
+            Some(b'{') => Ok(Self::Json(raw)),
+            Some(b'"') => {
+                let text: Cow<'_, str> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+                BASE64_STANDARD
+                    .decode(text.as_bytes())
+                    .map(|bytes| Self::Bytes(bytes.into()))
+                    .map_err(|_| D::Error::custom(CDR_TEXT_EXPECTED))
+            }
+            _ => Err(D::Error::custom(CDR_TEXT_EXPECTED)),
+        }
+    }
+}
+
+const CDR_TEXT_EXPECTED: &str = "wrong type or value, expected a CDR as a JSON object, or its bytes as Base64";
+
+/// A value of a CDR that could not be used and is `null` in the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Warning<'a> {
+    /// Huawei's name of the field.
+    #[serde(borrow)]
+    pub field: Cow<'a, str>,
+    /// What is wrong with it. Holds no value of the CDR.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
 }
 
 /// One call, reshaped from its CDR: what the record takes from it.
@@ -124,8 +279,11 @@ pub struct CallReport<'a> {
     /// The call record, or "".
     #[serde(borrow, default)]
     pub icid: Cow<'a, str>,
-    /// After this moment a claim without an outcome reads as `unknown`, epoch milliseconds.
+    /// After this moment of the gateway's own clock a claim without an outcome reads as `unknown`, epoch milliseconds.
     pub claim_deadline: i64,
+    /// How long after the store granted it a claim without an outcome reads as `unknown`, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
     /// `callInTime`, else `fwdStartTime`.
     pub callin_time: Option<i64>,
     /// `fwdAnswerTime`; `null` for a call that was not answered.
@@ -146,6 +304,12 @@ pub struct CallReport<'a> {
     pub ak: Option<Cow<'a, str>>,
     /// Whether the call was recorded, for a record without a binding row.
     pub record_flag: Option<bool>,
+    /// The CDR as Huawei sent it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub cdr: Option<CdrText<'a>>,
+    /// What of the CDR could not be used, and is `null` here.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning<'a>>,
 }
 
 impl CallReport<'_> {
@@ -162,9 +326,12 @@ pub struct Parked<'a> {
     /// A JSON pointer into the push and what is wrong there. Holds no value of the CDR.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    /// The CDR as Huawei sent it.
+    /// The CDR as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     #[serde(borrow)]
     pub raw: Private<Cow<'a, str>>,
+    /// The CDR's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub raw_base64: Option<Private<Cow<'a, str>>>,
 }
 
 /// A call or number status event.
@@ -174,9 +341,12 @@ pub struct Event<'a> {
     /// `callin`, `callout`, `alerting`, `answer`, `disconnect`, `collectInfo` or `numStatus`.
     #[serde(borrow)]
     pub event_type: Cow<'a, str>,
-    /// The push body as Huawei sent it.
+    /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     #[serde(borrow)]
     pub raw: Private<Cow<'a, str>>,
+    /// The push body's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub raw_base64: Option<Private<Cow<'a, str>>>,
 }
 
 /// What the store says of one call.
@@ -189,6 +359,11 @@ pub enum CallVerdict {
     Duplicate,
     /// The store could not use the call and kept it with a reason: do nothing.
     Parked,
+    /// The call waits in the store, for a late binding or a paused business: do nothing. The store hands it out as work later.
+    Held,
+    /// This push held the claim, and the call's data was erased before there was an outcome: there is nothing left to call back
+    /// with.
+    Erased,
 }
 
 /// The store's answer to [`Push`], status 200: everything is durably committed.
@@ -198,6 +373,9 @@ pub struct PushAnswer<'a> {
     /// One for each of the push's `calls`, in their order.
     #[serde(borrow)]
     pub calls: Vec<CallResult<'a>>,
+    /// How many works wait in the store for a worker to take them.
+    #[serde(default)]
+    pub works_waiting: u64,
 }
 
 /// What the store says of one call, and, for a claimed one, what to call back with.
@@ -219,7 +397,7 @@ pub struct CallResult<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Push, PushAnswer, PushId};
+    use super::{Application, CallReport, CdrText, OnReplay, Push, PushAnswer, PushId, WithoutBinding};
 
     #[test]
     fn a_push_id_is_32_lower_case_hex_digits() {
@@ -237,6 +415,39 @@ mod tests {
             serde_json::from_str(r#"{"pushId":"000102030405060708090a0b0c0d0eff","appKey":"app","receivedAt":1}"#)
                 .unwrap();
         assert!(push.calls.is_empty() && push.parked.is_empty() && push.event.is_none());
+    }
+
+    #[test]
+    fn a_cdr_travels_byte_for_byte() {
+        let report = |cdr: &str| format!(r#"{{"appKey":"a","sessionId":"s","claimDeadline":1,"cdr":{cdr}}}"#);
+        let text = report("{ \"a\" : 1.0,\n \"b\":\"\\u0041\" }");
+        let call: CallReport<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(call.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\" : 1.0,\n \"b\":\"\\u0041\" }");
+        assert!(serde_json::to_string(&call).unwrap().contains("{ \"a\" : 1.0,\n \"b\":\"\\u0041\" }"));
+
+        let bytes = CdrText::Bytes(b"{\xff}"[..].into());
+        let text = report(&serde_json::to_string(&bytes).unwrap());
+        assert_eq!(serde_json::from_str::<CallReport<'_>>(&text).unwrap().cdr, Some(bytes));
+        for bad in ["1", "[]", "\"%\"", "true"] {
+            assert!(serde_json::from_str::<CallReport<'_>>(&report(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn p7_a_cdr_is_not_shown() {
+        let text = "{\"callerNum\":\"+8617010000001\"}";
+        let cdr: CdrText<'_> = serde_json::from_str(text).unwrap();
+        assert_eq!(format!("{cdr:?}"), "CdrText(30 bytes)");
+    }
+
+    #[test]
+    fn what_an_application_leaves_open_is_not_written() {
+        assert_eq!(serde_json::to_string(&Application::default()).unwrap(), "{}");
+        let application =
+            Application { ak: Some("A".into()), without_binding: WithoutBinding::Hold(60), on_replay: OnReplay::Park };
+        let text = r#"{"ak":"A","withoutBinding":{"hold":60},"onReplay":"park"}"#;
+        assert_eq!(serde_json::to_string(&application).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Application<'_>>(text).unwrap(), application);
     }
 
     #[test]

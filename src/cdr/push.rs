@@ -135,7 +135,7 @@ impl<'c> Reader<'c> {
             }
         };
         let raw = Private::new(Cow::Borrowed(body.text.as_ref()));
-        Ok(Contents::Event(Event { event_type: event_type.into(), raw }))
+        Ok(Contents::Event(Event { event_type: event_type.into(), raw, raw_base64: None }))
     }
 
     fn read_cdrs<'a>(&self, fee_lst: Option<&'a RawValue>, lossy: bool) -> Result<Contents<'a>, InvalidPush>
@@ -153,6 +153,7 @@ impl<'c> Reader<'c> {
                 Err(unusable) => parked.push(Parked {
                     reason: format!("{}{unusable}", list.pointer(index)).into(),
                     raw: Private::new(Cow::Borrowed(element.get())),
+                    raw_base64: None,
                 }),
             }
         }

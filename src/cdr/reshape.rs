@@ -27,5 +27,8 @@ pub(super) fn reshape<'a>(cdr: Cdr<'a>, ak: Option<&'a str>, claim_deadline: i64
         user_data: cdr.user_data.map(Private::new),
         ak: ak.map(Into::into),
         record_flag: cdr.record_flag,
+        ttl_ms: None,
+        cdr: None,
+        warnings: Vec::new(),
     }
 }

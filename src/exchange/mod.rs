@@ -368,7 +368,9 @@ fn claim_request(
     };
     let (call_count, parked_count) = (calls.len(), parked.len());
     let app_key = Cow::Borrowed(signed.app_key.as_str());
-    let push = Push { push_id, app_key, received_at: now.wall_ms, calls, parked, event };
+    let (age_ms, application, signature) = (None, None, None);
+    let push =
+        Push { push_id, app_key, received_at: now.wall_ms, age_ms, application, signature, calls, parked, event };
     let mut request = Vec::with_capacity(body.len());
     // Texts and numbers only: serialising into memory cannot fail.
     if serde_json::to_writer(&mut request, &push).is_err() {

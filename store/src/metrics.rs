@@ -104,6 +104,8 @@ impl Metrics {
                 CallVerdict::Claimed => "claimed",
                 CallVerdict::Duplicate => "duplicate",
                 CallVerdict::Parked => "parked",
+                CallVerdict::Held => "held",
+                CallVerdict::Erased => "erased",
             };
             count(&self.calls, "verdict", verdict, 1);
         }

@@ -31,7 +31,7 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
         ak: call.ak.as_deref().map(Into::into),
         record: call.record.as_ref().map(|record| Private::expose(record).as_ref()),
     });
-    let mut response = json(StatusCode::OK, &PushAnswer { calls: calls.collect() })?;
+    let mut response = json(StatusCode::OK, &PushAnswer { calls: calls.collect(), works_waiting: 0 })?;
     // The filter tells by this that the 200 is ours and speaks of this very push.
     if let Ok(committed) = HeaderValue::from_str(&push_id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(COMMITTED_HEADER), committed);

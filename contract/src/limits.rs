@@ -1,0 +1,30 @@
+//! How large things may be. Filter and store go by the same numbers.
+
+/// Most CDRs of a push, calls and parked CDRs each: Huawei merges at most that many.
+pub const PUSH_CDRS: usize = 50;
+
+/// Most pushes of a batch.
+pub const BATCH_PUSHES: usize = 256;
+
+/// Most outcomes of a batch.
+pub const OUTCOMES: usize = 1_000;
+
+/// Longest part of a call key, bytes. Huawei's are far below 100.
+pub const KEY_PART_BYTES: usize = 1_024;
+
+/// Longest `subscriptionId`, characters (the size of Huawei's).
+pub const SUBSCRIPTION_ID_CHARS: usize = 64;
+
+/// Largest binding row as JSON, bytes. Every call of the binding carries it, and the answer to a push of [`PUSH_CDRS`] must fit
+/// [`ANSWER_BYTES`].
+pub const BINDING_BYTES: usize = 8 * 1_024;
+
+/// What the store says of one call takes at most this much of an answer, bytes: a binding row, and what the CDR adds.
+pub const CALL_ANSWER_BYTES: usize = 16 * 1_024;
+
+/// Largest answer to a push or a batch of pushes, bytes. The store says `retry` of the pushes that do not fit; only an answer about a
+/// single push may be larger.
+pub const ANSWER_BYTES: usize = 1_024 * 1_024;
+
+/// Largest request with a batch of more than one push, bytes.
+pub const BATCH_BYTES: usize = 1_024 * 1_024;
