@@ -96,9 +96,15 @@ fn work(number: u64) -> PushWork {
         orig_num: Some(Private::new("+8617010000011".into())),
         user_data: None,
         ak: Some("A".into()),
+        ttl_ms: None,
+        cdr: None,
+        warnings: Vec::new(),
         record_flag: Some(false),
     };
     PushWork::new(&Push {
+        age_ms: None,
+        application: None,
+        signature: None,
         push_id: PushId::from_bytes(u128::from(number).to_be_bytes()),
         app_key: Cow::Borrowed("app"),
         received_at: 1_700_000_066_000,
