@@ -34,8 +34,17 @@ pub fn run(data: &[u8]) {
         }
         Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),
     };
-    let push =
-        Push { push_id: PushId::from_bytes([7; 16]), app_key: APP_KEY.into(), received_at: 0, calls, parked, event };
+    let push = Push {
+        push_id: PushId::from_bytes([7; 16]),
+        app_key: APP_KEY.into(),
+        received_at: 0,
+        age_ms: None,
+        application: None,
+        signature: None,
+        calls,
+        parked,
+        event,
+    };
     let json = serde_json::to_vec(&push).expect("texts and numbers can be written");
     let read: Push<'_> = serde_json::from_slice(&json).expect("the store reads what the filter writes");
     assert_eq!(read, push, "the store reads something else than what the filter wrote");

@@ -136,7 +136,17 @@ async fn text_that_looks_like_sql_is_text() -> Result<()> {
         ["'; DROP TABLE calls; --", "\" OR \"\"=\"", "\\'; --", "%' OR '1'='1", "$1 ?1 :a @b", "\u{1}\u{7f}\u{202e}"];
     let calls: Vec<_> = texts.iter().map(|text| call(text)).collect();
     let push_id: PushId = HEX.parse().map_err(|_| anyhow::anyhow!("a push id"))?;
-    let push = Push { push_id, app_key: texts[0].into(), received_at: 1, calls, parked: Vec::new(), event: None };
+    let push = Push {
+        push_id,
+        app_key: texts[0].into(),
+        received_at: 1,
+        age_ms: None,
+        application: None,
+        signature: None,
+        calls,
+        parked: Vec::new(),
+        event: None,
+    };
     let (status, answer) = store.post(paths::PUSHES, serde_json::to_vec(&push)?).await?;
     ensure!(status == 200, "{status} {answer}");
     for (index, text) in texts.iter().enumerate() {
@@ -165,6 +175,9 @@ fn call(text: &str) -> CallReport<'_> {
         user_data: Some(Private::new(text.into())),
         ak: Some(text.into()),
         record_flag: None,
+        ttl_ms: None,
+        cdr: None,
+        warnings: Vec::new(),
     }
 }
 
