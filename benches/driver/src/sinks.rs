@@ -281,7 +281,7 @@ impl State {
             ak: Some(ak.as_str().into()),
             record: Some(record),
         });
-        json(&PushAnswer { calls: results.collect() })
+        json(&PushAnswer { calls: results.collect(), works_waiting: 0 })
     }
 
     fn outcomes(&self, body: &[u8]) -> Response<Full<Bytes>> {
