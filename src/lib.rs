@@ -12,7 +12,7 @@ pub mod callback;
 pub mod cdr;
 pub mod config;
 pub mod dispatcher;
-#[cfg(feature = "driver")]
+#[cfg(any(test, feature = "driver"))]
 pub mod driver;
 pub mod exchange;
 pub mod host;
