@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY};
+use harness::gateway::{DEMO_AK, DEMO_APP_KEY};
 use privatenumber_contract::{CallKey, Private};
 use privatenumber_sim::huawei::{CallGenerator, CallSettings};
 use privatenumber_sim::random::Random;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::fault::FaultProxy;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options, Statistics};
-use end_to_end::wait;
+use harness::business::Business;
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::fault::FaultProxy;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options, Statistics};
+use harness::wait;
 use privatenumber_contract::{Binding, CallView, ParkedView};
 use serde_json::Value;
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::directory::Directory;
-use end_to_end::process::{Process, Start};
-use end_to_end::{http, products};
+use harness::directory::Directory;
+use harness::process::{Process, Start};
+use harness::{http, products};
 use hyper::Method;
 use privatenumber_contract::{Binding, CallPage, CallView, ParkedPage, ParkedView, paths};
 

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::process::{Process, Start};
-use end_to_end::{http, products, wait};
+use harness::business::Business;
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::gateway::{BusinessAt, Gateway, Options};
+use harness::huawei::Huawei;
+use harness::process::{Process, Start};
+use harness::{http, products, wait};
 use serde_json::json;
 
 use crate::privacy::{TOKEN, show_environment};

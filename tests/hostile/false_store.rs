@@ -4,12 +4,12 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::wait;
+use harness::business::Business;
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::huawei::Huawei;
+use harness::wait;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;

@@ -1,9 +1,9 @@
 //! Promise P7 after everything: no number, secret or address in a log, a metric, an admin page or an answer.
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::{Configuration, FILTER, HeadersMode};
-use end_to_end::gateway::DEMO_SECRET;
-use end_to_end::http;
+use harness::configuration::{Configuration, FILTER, HeadersMode};
+use harness::gateway::DEMO_SECRET;
+use harness::http;
 use serde_json::{Value, json};
 
 use crate::table::Signed;

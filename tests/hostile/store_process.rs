@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::directory::Directory;
-use end_to_end::memory::Resident;
-use end_to_end::process::{Process, Start};
-use end_to_end::raw::{Connection, Head};
-use end_to_end::{http, open_files, products};
+use harness::directory::Directory;
+use harness::memory::Resident;
+use harness::process::{Process, Start};
+use harness::raw::{Connection, Head};
+use harness::{http, open_files, products};
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper::{Method, Request};
@@ -225,7 +225,7 @@ async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_n
     ensure!(overloaded > 0, "nobody was told that requests together hold too much");
     drop(connections);
     let push = json!({"pushId": HEX, "appKey": "a", "receivedAt": 1}).to_string();
-    let served = end_to_end::wait::until("room for a push", PATIENCE, async || {
+    let served = harness::wait::until("room for a push", PATIENCE, async || {
         let (status, _) = store.post(paths::PUSHES, push.clone()).await?;
         ensure!(status == 200, "{status}");
         Ok(())

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::raw::{Connection, Head};
+use harness::huawei::{Huawei, calls};
+use harness::raw::{Connection, Head};
 use privatenumber_sim::huawei::push_body;
 use tokio::task::JoinSet;
 

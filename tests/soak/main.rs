@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use end_to_end::business::Business;
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::business::Business;
+use harness::configuration::Configuration;
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::gateway::{BusinessAt, Gateway, Options};
+use harness::store::Store;
+use harness::wait;
 use load::Load;
 use sample::Sample;
 

@@ -1,10 +1,10 @@
 //! The table "Answers to Huawei": each case with its exact answer.
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::http;
-use end_to_end::huawei::Huawei;
-use end_to_end::raw::{Connection, Head, chunk, last_chunk};
+use harness::configuration::HeadersMode;
+use harness::http;
+use harness::huawei::Huawei;
+use harness::raw::{Connection, Head, chunk, last_chunk};
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderValue};
 use privatenumber_contract::Private;
@@ -227,7 +227,7 @@ async fn p4_too_many_pending_calls_are_answered_503(mode: HeadersMode) -> Result
     ensure!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
     world.settled_calls(50).await?;
     world.business.behave(&Temper::default()).await?;
-    end_to_end::wait::until("room for another push", crate::world::PATIENCE, async || {
+    harness::wait::until("room for another push", crate::world::PATIENCE, async || {
         world.huawei.push_cdrs(&world.gateway.url(), &calls[50..]).await?.expect(200)
     })
     .await?;

@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{DEMO_SECRET, SECRET_VARIABLE};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::directory::Directory;
+use harness::gateway::{DEMO_SECRET, SECRET_VARIABLE};
+use harness::products;
 use serde_json::{Value, json};
 
 use crate::world::envoy;

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::{http, products, wait};
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::gateway::{BusinessAt, Gateway, Options};
+use harness::huawei::Huawei;
+use harness::{http, products, wait};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use privatenumber_sim::business::Temper;
@@ -185,7 +185,7 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     let balancer = LoadBalancer::new(&[&world.gateway, &second]);
     let is_over = AtomicBool::new(false);
     let load = async {
-        let mut calls = end_to_end::huawei::calls(910);
+        let mut calls = harness::huawei::calls(910);
         let mut pushed = 0;
         while !is_over.load(Ordering::Relaxed) {
             // Four pushes at a time, one after the other.

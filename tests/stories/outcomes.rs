@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::DEMO_AK;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::gateway::DEMO_AK;
+use harness::wait;
 use privatenumber_contract::{MaybeSent, NotSent, Outcome, Skipped};
 use privatenumber_sim::business::{Mode, Temper};
 use serde_json::{Value, json};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::fault::Fault;
-use end_to_end::gateway::{BusinessAt, Options};
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::fault::Fault;
+use harness::gateway::{BusinessAt, Options};
+use harness::wait;
 use privatenumber_contract::{Outcome, paths};
 use privatenumber_sim::business::{Mode, Temper};
 use privatenumber_sim::huawei::push_body;
@@ -49,7 +49,7 @@ async fn p8_a_push_that_is_open_during_a_reload_is_finished(mode: HeadersMode) -
     let mut world = World::with("reload-open", mode, &[], |options| options.reloadable()).await?;
     world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_millis(1_500)), 1);
     let (url, body) = (world.gateway.url(), push_body(&cdrs(410, 3))?);
-    let huawei = end_to_end::huawei::Huawei::demo()?;
+    let huawei = harness::huawei::Huawei::demo()?;
     let push = tokio::spawn(async move { huawei.push(&url, body).await });
     wait::until("the push to reach the store", PATIENCE, async || {
         ensure!(world.faults.count(paths::PUSHES) == 1, "not yet");

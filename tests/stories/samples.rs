@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::DEMO_AK;
-use end_to_end::{http, products};
+use harness::configuration::HeadersMode;
+use harness::gateway::DEMO_AK;
+use harness::{http, products};
 use privatenumber_contract::{EventPage, paths};
 use serde_json::{Value, json};
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::fault::Fault;
-use end_to_end::huawei::Huawei;
-use end_to_end::raw::{Connection, Head};
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::fault::Fault;
+use harness::huawei::Huawei;
+use harness::raw::{Connection, Head};
+use harness::wait;
 use privatenumber_contract::paths;
 use privatenumber_sim::huawei::{Cdr, push_body};
 use tokio::task::JoinSet;
@@ -169,7 +169,7 @@ async fn p2_what_was_answered_200_survives_the_death_of_the_store(mode: HeadersM
 
 async fn p6_trailers_in_place_of_an_answers_body_trap_nothing(mode: HeadersMode) -> Result<()> {
     let world = World::with("p6-trailers", mode, &[], |options| {
-        options.change(end_to_end::configuration::Configuration::http2_to_the_store)
+        options.change(harness::configuration::Configuration::http2_to_the_store)
     })
     .await?;
     for (series, committed, callbacks) in [(300, true, 2), (301, false, 4)] {
@@ -225,7 +225,7 @@ async fn p2_an_answer_that_comes_before_the_push_is_complete_is_no_200(mode: Hea
 
 async fn p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again(mode: HeadersMode) -> Result<()> {
     let mut world = World::with("p8-http2", mode, &[], |options| {
-        options.change(end_to_end::configuration::Configuration::http2_to_the_store)
+        options.change(harness::configuration::Configuration::http2_to_the_store)
     })
     .await?;
     // One stream fails and not its neighbours.

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use end_to_end::business::{Business, Callback};
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::{self, Huawei};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::business::{Business, Callback};
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::{BusinessAt, Gateway, Options};
+use harness::huawei::{self, Huawei};
+use harness::store::Store;
+use harness::wait;
 use privatenumber_contract::{CallState, CallView, Outcome, Record};
 use privatenumber_sim::huawei::Cdr;
 use serde_json::{Map, Value};
@@ -142,7 +142,7 @@ fn check_record(callback: &Callback) -> Result<Record> {
     ensure!(callback.path == "/callback", "it came to {} instead of /callback", callback.path);
     let record: Map<String, Value> = serde_json::from_str(&callback.body).context("the body is not a JSON object")?;
     ensure!(record.len() == 26, "the record has {} fields instead of 26", record.len());
-    for (field, expected) in [("subscriptionId", stack::SUBSCRIPTION_ID), ("ak", end_to_end::gateway::DEMO_AK)] {
+    for (field, expected) in [("subscriptionId", stack::SUBSCRIPTION_ID), ("ak", harness::gateway::DEMO_AK)] {
         let found = record.get(field).and_then(Value::as_str);
         ensure!(found == Some(expected), "the record's {field} is not the binding's");
     }

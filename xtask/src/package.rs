@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use end_to_end::configuration::Configuration;
-use end_to_end::envoy_binary::{self, EnvoyBinary};
-use end_to_end::gateway::{DEMO_SECRET, SECRET_VARIABLE};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::envoy_binary::{self, EnvoyBinary};
+use harness::gateway::{DEMO_SECRET, SECRET_VARIABLE};
+use harness::products;
 
 use self::image::Variant;
 use self::module::Module;

@@ -3,10 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use end_to_end::business::Business;
-use end_to_end::envoy_binary::{self, EnvoyBinary};
-use end_to_end::gateway::{DEMO_AK, Gateway};
-use end_to_end::store::Store;
+use harness::business::Business;
+use harness::envoy_binary::{self, EnvoyBinary};
+use harness::gateway::{DEMO_AK, Gateway};
+use harness::store::Store;
 use privatenumber_contract::Binding;
 
 use crate::build;

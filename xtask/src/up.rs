@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{DEMO_APP_KEY, DEMO_SECRET, Gateway, Options, SECRET_VARIABLE};
-use end_to_end::huawei::{self, Huawei};
-use end_to_end::products;
-use end_to_end::store::Store;
+use harness::business::Business;
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::{DEMO_APP_KEY, DEMO_SECRET, Gateway, Options, SECRET_VARIABLE};
+use harness::huawei::{self, Huawei};
+use harness::products;
+use harness::store::Store;
 use privatenumber_sim::huawei::push_body;
 use tokio::signal::unix::{SignalKind, signal};
 

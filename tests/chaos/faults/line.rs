@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use end_to_end::fault::{Fault, FaultProxy};
+use harness::fault::{Fault, FaultProxy};
 use privatenumber_contract::paths;
 
 use super::Plan;

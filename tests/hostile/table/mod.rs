@@ -8,7 +8,7 @@ mod parked;
 mod paths;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::raw::{Connection, RawAnswer};
+use harness::raw::{Connection, RawAnswer};
 use serde_json::{Value, json};
 
 /// The answer to a push that is recorded or parked.

@@ -1,12 +1,12 @@
 //! Where a story takes place: processes on 127.0.0.1, with a proxy between gateway and store that can strike.
 
 use anyhow::Result;
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::fault::FaultProxy;
-use end_to_end::gateway::Options;
-use end_to_end::store::Store;
+use harness::business::Business;
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::fault::FaultProxy;
+use harness::gateway::Options;
+use harness::store::Store;
 
 use super::{World, envoy};
 

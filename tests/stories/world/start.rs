@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::business::{Business, Callback};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::business::{Business, Callback};
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::huawei::{Huawei, calls};
+use harness::store::Store;
+use harness::wait;
 use privatenumber_contract::{Binding, CallState, CallView};
 use privatenumber_sim::huawei::Cdr;
 

@@ -1,8 +1,7 @@
 //! The parts a whole gateway is put together from: the real Envoy, the module as it is shipped, the store, a business,
 //! somebody who plays Huawei, and something to go wrong between them.
 //!
-//! `cargo xtask demo` and `cargo xtask up` start their stack with it, the stories in `tests/stories/` theirs. Everything
-//! listens on 127.0.0.1, on free ports unless told otherwise, and ends with the value that started it.
+//! `cargo xtask demo`, `cargo xtask up`, the tests and the benchmark's driver start what they need with it. Everything listens on 127.0.0.1, on free ports unless told otherwise, and ends with the value that started it.
 
 pub mod business;
 pub mod configuration;
