@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use harness::configuration::HeadersMode;
+use harness::demo;
 use harness::http;
 use harness::huawei::Huawei;
 use harness::raw::{Connection, Head, chunk, last_chunk};
@@ -13,7 +14,7 @@ use privatenumber_sim::huawei::{Scheme, push_body};
 use serde_json::{Value, json};
 
 use crate::world::place::requests_at_the_store;
-use crate::world::{SUBSCRIPTION, World, cdrs, demo_binding};
+use crate::world::{World, cdrs};
 
 in_both_modes!(
     each_refusal_has_its_answer_and_never_reaches_the_store,
@@ -57,8 +58,8 @@ async fn each_refusal_has_its_answer_and_never_reaches_the_store(mode: HeadersMo
     let answer = http::send(Method::GET, &world.gateway.url(), &world.huawei.headers()?, "").await?;
     ensure!(answer.status == 405 && answer.headers.get("allow") == Some(&HeaderValue::from_static("POST")));
 
-    let wrong = Huawei::new(Scheme::Aksk, "demoAppKey000000000000000001", "fictitious-app-secret-0002")?;
-    let stranger = Huawei::new(Scheme::Aksk, "demoAppKey000000000000000009", "fictitious-app-secret-0001")?;
+    let wrong = Huawei::new(Scheme::Aksk, demo::APP_KEY, "fictitious-app-secret-0002")?;
+    let stranger = Huawei::new(Scheme::Aksk, "demoAppKey000000000000000009", demo::SECRET)?;
     for huawei in [wrong, stranger] {
         let answer = huawei.push(&world.gateway.url(), body.clone()).await?.expect(401)?;
         ensure!(answer.headers.contains_key("www-authenticate"));
@@ -123,14 +124,11 @@ async fn both_schemes_and_both_secrets_are_accepted(mode: HeadersMode) -> Result
         })
     })
     .await?;
-    let key = "demoAppKey000000000000000001";
+    let key = demo::APP_KEY;
     let mut calls = cdrs(13, 4).into_iter();
-    for (scheme, secret) in [
-        (Scheme::Aksk, "fictitious-app-secret-0001"),
-        (Scheme::Aksk, old),
-        (Scheme::Wsse, "fictitious-app-secret-0001"),
-        (Scheme::Wsse, old),
-    ] {
+    for (scheme, secret) in
+        [(Scheme::Aksk, demo::SECRET), (Scheme::Aksk, old), (Scheme::Wsse, demo::SECRET), (Scheme::Wsse, old)]
+    {
         let call = calls.next().context("too few calls")?;
         Huawei::new(scheme, key, secret)?.push_cdrs(&world.gateway.url(), &[call]).await?.expect(200)?;
     }
@@ -145,10 +143,9 @@ async fn trailers_and_chunks_are_part_of_a_push(mode: HeadersMode) -> Result<()>
             .await?;
     let body = push_body(&cdrs(14, 1))?;
     for (index, trailers) in [&[][..], &[("x-checked", "no")][..]].into_iter().enumerate() {
-        let head =
-            Head::post("/huawei/fee").header("host", "gateway.example.com").header("transfer-encoding", "chunked");
+        let head = world.huawei.head()?.header("transfer-encoding", "chunked");
         let mut connection = Connection::open(world.gateway.address()).await?;
-        connection.send(head.headers(world.huawei.headers()?).end()).await?;
+        connection.send(head.end()).await?;
         for piece in body.chunks(97) {
             connection.send(chunk(piece)).await?;
         }
@@ -157,9 +154,9 @@ async fn trailers_and_chunks_are_part_of_a_push(mode: HeadersMode) -> Result<()>
         ensure!(answer.status == 200, "push {index}: {}", answer.status);
     }
     // What a trailer must not do is carry a body past the checks.
-    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").header("transfer-encoding", "chunked");
+    let head = world.huawei.head()?.header("transfer-encoding", "chunked");
     let mut connection = Connection::open(world.gateway.address()).await?;
-    connection.send(head.headers(world.huawei.headers()?).end()).await?;
+    connection.send(head.end()).await?;
     connection.send(chunk(b"not JSON")).await?;
     connection.send(last_chunk(&[("x-checked", "no")])).await?;
     ensure!(connection.answer().await?.status == 400);
@@ -186,9 +183,9 @@ async fn a_push_is_taken_over_http2_with_trailers(mode: HeadersMode) -> Result<(
 /// For HTTP/2 Envoy has other limits to what it buffers than for HTTP/1.1.
 async fn p2_the_largest_push_and_the_largest_answer_pass_over_http2(mode: HeadersMode) -> Result<()> {
     let world = World::start("http2-large", mode).await?;
-    let mut binding = demo_binding();
+    let mut binding = demo::binding();
     binding.bind_response = Some(Private::new(json!({"resultdesc": "x".repeat(2_000)}).to_string()));
-    world.store.register(SUBSCRIPTION, &binding).await?;
+    world.store.register(demo::SUBSCRIPTION_ID, &binding).await?;
     let mut calls = cdrs(17, 50);
     for call in &mut calls {
         // As long as Huawei says it may be.
@@ -242,9 +239,9 @@ async fn a_body_over_the_limit_is_answered_413_however_it_comes(mode: HeadersMod
     ensure!(status == 413 && json["reason"] == "the body is larger than 1048576 bytes", "{status} {json}");
 
     // Without a length the size is known only when it has come.
-    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").header("transfer-encoding", "chunked");
+    let head = world.huawei.head()?.header("transfer-encoding", "chunked");
     let mut connection = Connection::open(world.gateway.address()).await?;
-    connection.send(head.headers(world.huawei.headers()?).end()).await?;
+    connection.send(head.end()).await?;
     for piece in large.chunks(65_536) {
         if connection.send(chunk(piece)).await.is_err() {
             break;

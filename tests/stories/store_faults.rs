@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use harness::configuration::HeadersMode;
 use harness::fault::Fault;
 use harness::huawei::Huawei;
-use harness::raw::{Connection, Head};
+use harness::raw::Connection;
 use harness::wait;
 use privatenumber_contract::paths;
 use privatenumber_sim::huawei::{Cdr, push_body};
@@ -263,7 +263,7 @@ async fn p8_what_breaks_an_http2_connection_under_many_pushes_is_asked_for_again
 
 /// A connection on which the head of a push with this body has been sent.
 async fn begin(world: &World, body: &[u8]) -> Result<Connection> {
-    let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(world.huawei.headers()?);
+    let head = world.huawei.head()?;
     let mut connection = Connection::open(world.gateway.address()).await?;
     connection.send(head.header("content-length", body.len().to_string()).end()).await?;
     Ok(connection)
