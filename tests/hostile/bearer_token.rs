@@ -75,7 +75,7 @@ async fn a_wrong_token_is_503_to_huawei_until_it_is_put_right(mode: HeadersMode)
     // The operator gives the store the right token. The root is asking still: nobody has to push again.
     let address = store.address.clone();
     drop(store);
-    let mut store = Guarded::start(&directory, &address, TOKEN).await?;
+    let mut store = Guarded::start(directory, &address, TOKEN).await?;
     wait::until("the callbacks of what was pushed before", PATIENCE, async || {
         let counts = business.counts().await?;
         ensure!(counts.total == 3 && counts.max_per_call == 1, "{counts:?}");

@@ -1,7 +1,7 @@
 //! The table "Answers to Huawei": each case with its exact answer.
 
 use anyhow::{Context, Result, ensure};
-use harness::configuration::HeadersMode;
+use harness::configuration::{Configuration, HeadersMode};
 use harness::demo;
 use harness::http;
 use harness::huawei::Huawei;
@@ -168,7 +168,7 @@ async fn trailers_and_chunks_are_part_of_a_push(mode: HeadersMode) -> Result<()>
 }
 
 async fn a_push_is_taken_over_http2_with_trailers(mode: HeadersMode) -> Result<()> {
-    let world = World::start("http2", mode).await?;
+    let world = World::with("http2", mode, &[], |options| options.change(Configuration::http2_as_well)).await?;
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checked", HeaderValue::from_static("no"));
     let body = push_body(&cdrs(15, 2))?;
@@ -182,7 +182,7 @@ async fn a_push_is_taken_over_http2_with_trailers(mode: HeadersMode) -> Result<(
 
 /// For HTTP/2 Envoy has other limits to what it buffers than for HTTP/1.1.
 async fn p2_the_largest_push_and_the_largest_answer_pass_over_http2(mode: HeadersMode) -> Result<()> {
-    let world = World::start("http2-large", mode).await?;
+    let world = World::with("http2-large", mode, &[], |options| options.change(Configuration::http2_as_well)).await?;
     let mut binding = demo::binding();
     binding.bind_response = Some(Private::new(json!({"resultdesc": "x".repeat(2_000)}).to_string()));
     world.store.register(demo::SUBSCRIPTION_ID, &binding).await?;
@@ -234,9 +234,10 @@ async fn p4_too_many_pending_calls_are_answered_503(mode: HeadersMode) -> Result
 
 async fn a_body_over_the_limit_is_answered_413_however_it_comes(mode: HeadersMode) -> Result<()> {
     let world = World::start("too-large", mode).await?;
-    let large = vec![b' '; 1_048_577];
+    let limit = Configuration::shipped()?.max_body_bytes()?;
+    let large = vec![b' '; limit + 1];
     let (status, json) = push_with(&world, &[], &large).await?;
-    ensure!(status == 413 && json["reason"] == "the body is larger than 1048576 bytes", "{status} {json}");
+    ensure!(status == 413 && json["reason"] == format!("the body is larger than {limit} bytes"), "{status} {json}");
 
     // Without a length the size is known only when it has come.
     let head = world.huawei.head()?.header("transfer-encoding", "chunked");
@@ -252,7 +253,7 @@ async fn a_body_over_the_limit_is_answered_413_however_it_comes(mode: HeadersMod
 
     // The largest body that is allowed is read to its end.
     let mut body = push_body(&cdrs(17, 1))?;
-    body.resize(1_048_576, b' ');
+    body.resize(limit, b' ');
     let (status, json) = push_with(&world, &[("content-type", JSON.as_bytes())], &body).await?;
     ensure!(status == 200, "{status} {json}");
     world.settled_calls(1).await?;
