@@ -6,11 +6,11 @@ mod service;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use end_to_end::configuration::{Configuration, HeadersMode};
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::process::Process;
+use harness::configuration::{Configuration, HeadersMode};
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::process::Process;
 use serde_json::{Value, json};
 
 use crate::cores;
