@@ -351,11 +351,8 @@ impl Host for Memory {
         let token = self.tokens.get().wrapping_add(1);
         self.tokens.set(token);
         let head = &request.head;
-        let headers: Vec<_> = head
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-            .collect();
+        let headers: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned())).collect();
         let path = headers.iter().find(|(name, _)| name == ":path").map(|(_, value)| value.clone()).unwrap_or_default();
         self.sent.borrow_mut().push(Sent {
             token,

@@ -312,7 +312,8 @@ impl<H: Host> Worker<H> {
         metrics::count(
             event,
             |counter, number| {
-                if let (Some(untold), Ok(number)) = (self.untold.counters.get(counter as usize), i64::try_from(number)) {
+                if let (Some(untold), Ok(number)) = (self.untold.counters.get(counter as usize), i64::try_from(number))
+                {
                     untold.set(untold.get().saturating_add(number));
                 }
             },
