@@ -142,7 +142,7 @@ impl Configuration {
             serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
         let manager = self.connection_manager()?;
         let extension = named(at(manager, "/early_header_mutation_extensions")?, "no-instructions-from-outside")?;
-        let mutations = list(at(extension, "/typed_config/mutations/mutations")?)?;
+        let mutations = list(at(extension, "/typed_config/mutations")?)?;
         for mutation in list(at(&mut addition, "/mutations")?)? {
             if !mutations.contains(mutation) {
                 mutations.push(mutation.clone());
