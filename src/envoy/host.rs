@@ -71,12 +71,14 @@ impl Host for Envoy {
         })
     }
 
-    fn reply(&self, stream: StreamId, reply: &Reply) {
-        // A stream that has ended has no context any more.
-        if own::set_effective_context(stream) {
-            self::reply(reply);
-            own::set_effective_context(self.root);
+    fn reply(&self, replies: Vec<(StreamId, Reply)>) {
+        for (stream, reply) in &replies {
+            // A stream that has ended has no context any more.
+            if own::set_effective_context(*stream) {
+                self::reply(reply);
+            }
         }
+        own::set_effective_context(self.root);
     }
 
     fn wake(&self) -> bool {
