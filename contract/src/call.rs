@@ -1,7 +1,11 @@
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{Outcome, Private, PushId, Record};
+use crate::{CdrText, Outcome, Private, PushId, Record, Warning};
 
 /// What identifies a call: never the `subscriptionId`, which all calls of a binding share, and never a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +84,62 @@ pub struct CallView {
     pub duplicates: i64,
     /// What the callback carried.
     pub record: Record,
+    /// The CDR as Huawei sent it; only of a single call, and only where the gateway sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdr: Option<KeptCdr>,
+    /// What of the CDR could not be used, and is `null` in the record; only of a single call.
+    #[serde(default, deserialize_with = "owned_warnings", skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning<'static>>,
+}
+
+fn owned_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Warning<'static>>, D::Error> {
+    let owned = |Warning { field, reason }: Warning<'de>| Warning {
+        field: field.into_owned().into(),
+        reason: reason.into_owned().into(),
+    };
+    Ok(Vec::<Warning<'de>>::deserialize(deserializer)?.into_iter().map(owned).collect())
+}
+
+/// A CDR exactly as Huawei sent it, as the store keeps it. On the wire it is a [`CdrText`]; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptCdr(Vec<u8>);
+
+impl KeptCdr {
+    /// From its bytes.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeptCdr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KeptCdr({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for KeptCdr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Only what is a JSON object from its first to its last byte can stand as such.
+        let is_object = self.0.first() == Some(&b'{') && self.0.last() == Some(&b'}');
+        let text = if is_object { serde_json::from_slice::<&RawValue>(&self.0).ok() } else { None };
+        match text {
+            Some(text) => CdrText::Json(text).serialize(serializer),
+            None => CdrText::Bytes(self.0.as_slice().into()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptCdr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        let text: CdrText<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+        Ok(Self(text.as_bytes().to_vec()))
+    }
 }
 
 /// A page of calls, newest first: `GET /v1/calls`.
@@ -102,8 +162,11 @@ pub struct ParkedView {
     pub app_key: String,
     /// Why it could not be used.
     pub reason: String,
-    /// The CDR as Huawei sent it.
+    /// The CDR as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
+    /// The CDR's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_base64: Option<Private<String>>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
     /// How many further pushes brought the same text.
@@ -130,8 +193,11 @@ pub struct EventView {
     pub app_key: String,
     /// `callin`, `disconnect`, `numStatus`, …
     pub event_type: String,
-    /// The push body as Huawei sent it.
+    /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
+    /// The push body's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_base64: Option<Private<String>>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
     /// How many further pushes brought the same text.
@@ -150,7 +216,7 @@ pub struct EventPage {
 
 #[cfg(test)]
 mod tests {
-    use super::CallKey;
+    use super::{CallKey, KeptCdr};
     use crate::Private;
 
     fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
@@ -161,6 +227,20 @@ mod tests {
     fn a_call_id_is_stable_for_ever() {
         // Python: hashlib.sha256(b"".join(len(p).to_bytes(8, "big") + p for p in (b"app", b"session", b"icid"))).hexdigest()[:32]
         assert_eq!(key("app", "session", "icid").id(), "47c8fc2250ce53ac35dd06fe036d717a");
+    }
+
+    #[test]
+    fn a_kept_cdr_travels_byte_for_byte() {
+        for (bytes, text) in [
+            (&b"{ \"a\" : 1.0 }"[..], "{ \"a\" : 1.0 }"),
+            (b"{\xff}", "\"e/99\""),
+            (b"{} ", "\"e30g\""),
+            (b"{]}", "\"e119\""),
+        ] {
+            let kept = KeptCdr::new(bytes.to_vec());
+            assert_eq!(serde_json::to_string(&kept).unwrap(), text);
+            assert_eq!(serde_json::from_str::<KeptCdr>(text).unwrap(), kept);
+        }
     }
 
     #[test]
