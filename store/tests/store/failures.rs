@@ -112,6 +112,43 @@ async fn an_existing_file_is_taken_up_and_a_foreign_or_newer_one_is_refused() {
     assert!(refusal(&foreign.join("below")).await.contains("cannot create the directory"));
 }
 
+/// The tables as 0.1.0 made them, with a call and a parked CDR.
+#[tokio::test]
+async fn a_file_of_0_1_0_is_taken_up_with_what_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let old = Connection::open(&path).unwrap();
+    run(&old, include_str!("../../migrations/sqlite/0001_calls_bindings_parked_events.sql"));
+    let id = call_id("session");
+    let record = serde_json::to_string(&privatenumber_contract::Record::default()).unwrap();
+    run(
+        &old,
+        &format!(
+            "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+               installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
+               checksum BLOB NOT NULL, execution_time BIGINT NOT NULL);
+             INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+               VALUES (1, 'calls, bindings, parked CDRs, events', 1, x'00', 0);
+             INSERT INTO calls (call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, record) \
+               VALUES ('{id}', 'app', 'session', 'icid', '{PUSH_1}', 1, 1, 1, '{record}');
+             INSERT INTO parked (digest, app_key, push_id, reason, raw, received_at) VALUES ('x', 'app', 'p', 'r', 'raw', 1)"
+        ),
+    );
+    drop(old);
+    let store = Store::at(&path).await;
+    assert_eq!(store.push(PUSH_2, vec![call("session"), call("new")]).await[0]["verdict"], "duplicate");
+    assert_eq!(store.push(PUSH_1, vec![call("session")]).await[0]["verdict"], "claimed");
+    assert_eq!(store.get("/v1/parked").await.expect(200)["parked"][0]["raw"], "raw");
+    close(store).await;
+    // What 0.1.0 goes by is as it was.
+    let new = Connection::open(&path).unwrap();
+    let versions: i64 = new.query_row("SELECT sum(version) FROM _sqlx_migrations", [], |row| row.get(0)).unwrap();
+    assert_eq!(versions, 1);
+    run(&new, "PRAGMA user_version = 999");
+    drop(new);
+    assert!(refusal(&path).await.contains("was it written by a newer store, or is its disk full?"));
+}
+
 async fn refusal(path: &Path) -> String {
     use privatenumber_store::database::{Database, OpenOptions};
     Database::open(path, &OpenOptions::default()).await.unwrap_err().to_string()
