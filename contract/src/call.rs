@@ -52,7 +52,7 @@ pub enum CallState {
     Unknown,
 }
 
-/// One call as operators and reconciling businesses see it: `GET /v1/calls/{id}`.
+/// One call as operators and reconciling businesses see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallView {
@@ -84,10 +84,19 @@ pub struct CallView {
     pub duplicates: i64,
     /// What the callback carried.
     pub record: Record,
-    /// The CDR as Huawei sent it; only of a single call, and only where the gateway sent it.
+}
+
+/// One call as it is looked up by its id: `GET /v1/calls/{id}`. Lists carry the [`CallView`] alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallDetail {
+    /// What lists say of it too.
+    #[serde(flatten)]
+    pub call: CallView,
+    /// The CDR as Huawei sent it; `None` where the gateway did not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdr: Option<KeptCdr>,
-    /// What of the CDR could not be used, and is `null` in the record; only of a single call.
+    /// What of the CDR could not be used, and is `null` in the record.
     #[serde(default, deserialize_with = "owned_warnings", skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning<'static>>,
 }
@@ -164,9 +173,6 @@ pub struct ParkedView {
     pub reason: String,
     /// The CDR as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
-    /// The CDR's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raw_base64: Option<Private<String>>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
     /// How many further pushes brought the same text.
@@ -195,9 +201,6 @@ pub struct EventView {
     pub event_type: String,
     /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
-    /// The push body's bytes in Base64 (RFC 4648, padded); only where they are not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raw_base64: Option<Private<String>>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
     /// How many further pushes brought the same text.
@@ -216,8 +219,8 @@ pub struct EventPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{CallKey, KeptCdr};
-    use crate::Private;
+    use super::{CallDetail, CallKey, CallView, KeptCdr};
+    use crate::{Private, Record};
 
     fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
         CallKey { app_key, session_id: Private::new(session_id), icid }
@@ -241,6 +244,16 @@ mod tests {
             assert_eq!(serde_json::to_string(&kept).unwrap(), text);
             assert_eq!(serde_json::from_str::<KeptCdr>(text).unwrap(), kept);
         }
+    }
+
+    #[test]
+    fn a_call_looked_up_shows_its_cdr_beside_what_lists_say() {
+        let text = r#"{"callId":"c","appKey":"a","sessionId":"s","icid":"","state":"pending","outcome":null,"pushId":"000102030405060708090a0b0c0d0eff","receivedAt":1,"recordedAt":2,"claimDeadline":3,"durationMs":null,"reportedAt":null,"duplicates":0,"record":RECORD,"cdr":{ "a": 1.0 },"warnings":[{"field":"f","reason":"r"}]}"#;
+        let text = text.replace("RECORD", &serde_json::to_string(&Record::default()).unwrap());
+        let detail: CallDetail = serde_json::from_str(&text).unwrap();
+        assert_eq!(detail.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\": 1.0 }");
+        assert_eq!(serde_json::to_string(&detail).unwrap(), text);
+        assert_eq!(serde_json::from_str::<CallView>(&text).unwrap(), detail.call);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod work;
 use std::path::Path;
 use std::time::Duration;
 
-use privatenumber_contract::{CallPage, CallView, EventPage, ParkedPage, RegisteredBinding};
+use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
 
 pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, Since};
 use transaction::ReadEngine;
@@ -195,7 +195,7 @@ impl Database {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, ReadError> {
+    pub async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.call(call_id, now_ms).await?),
         }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 
-use privatenumber_contract::{CallPage, CallView, EventPage, OutcomeReport, ParkedPage, PushId, RegisteredBinding};
+use privatenumber_contract::{CallDetail, CallPage, EventPage, OutcomeReport, ParkedPage, PushId, RegisteredBinding};
 
 use super::query::{CallFilter, Page};
 use super::work::{Bindings, NewCall, TextWork};
@@ -123,7 +123,7 @@ pub(crate) trait ReadEngine {
     ) -> impl Future<Output = Result<CallPage, EngineError>> + Send;
 
     /// See [`Database::call`](super::Database::call).
-    fn call(&self, call_id: &str, now_ms: i64) -> impl Future<Output = Result<Option<CallView>, EngineError>> + Send;
+    fn call(&self, call_id: &str, now_ms: i64) -> impl Future<Output = Result<Option<CallDetail>, EngineError>> + Send;
 
     /// See [`Database::binding`](super::Database::binding).
     fn binding(

@@ -85,10 +85,12 @@ fn read(pushes: Vec<&RawValue>) -> (Vec<PushWork>, Vec<Refused>) {
 /// alone sees that this store cannot commit.
 fn of_all(committed: &[Result<PushDone, WriteError>]) -> Option<Refusal> {
     let Some(Err(first)) = committed.first() else { return None };
-    let same = |result: &Result<PushDone, WriteError>| match (first, result) {
-        (WriteError::Unavailable(_), Err(WriteError::Unavailable(_))) => true,
-        (WriteError::Unknown(_), Err(WriteError::Unknown(_))) => true,
-        _ => false,
+    let same = |result: &Result<PushDone, WriteError>| {
+        matches!(
+            (first, result),
+            (WriteError::Unavailable(_), Err(WriteError::Unavailable(_)))
+                | (WriteError::Unknown(_), Err(WriteError::Unknown(_)))
+        )
     };
     committed.iter().all(same).then(|| QueueError::from(first.clone()).into())
 }

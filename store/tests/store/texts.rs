@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{PUSH_1, PUSH_2, Store, call, call_id, push, with_json};
 
@@ -25,7 +25,9 @@ async fn p2_the_cdr_of_a_call_is_kept_byte_for_byte_and_shown_with_the_call_alon
 
 #[tokio::test]
 async fn p2_bytes_that_are_not_utf8_are_kept_as_they_came() {
-    let store = Store::in_memory().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let store = Store::at(&path).await;
     let bytes = |number: u8| BASE64_STANDARD.encode([b'{', 0xff, number, b'}']);
     let mut one = call("session");
     one["cdr"] = json!(bytes(1));
@@ -41,17 +43,17 @@ async fn p2_bytes_that_are_not_utf8_are_kept_as_they_came() {
     store.post("/v1/pushes", &body).await.expect(200);
 
     assert_eq!(store.call(&call_id("session")).await["cdr"], bytes(1));
-    let parked = store.get("/v1/parked").await.expect(200);
-    let seen: Vec<(&Value, &Value, &Value)> = parked["parked"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|entry| (&entry["raw"], &entry["rawBase64"], &entry["duplicates"]))
-        .collect();
-    let raw = json!("{\u{fffd}}");
-    assert_eq!(seen, [(&raw, &json!(bytes(3)), &json!(1)), (&raw, &json!(bytes(2)), &json!(1))]);
-    let event = &store.get("/v1/events").await.expect(200)["events"][0];
-    assert_eq!((&event["rawBase64"], &event["duplicates"]), (&json!(bytes(4)), &json!(1)));
+    for (path, list, expected) in [("/v1/parked", "parked", 2), ("/v1/events", "events", 1)] {
+        let page = store.get(path).await.expect(200);
+        let entries = page[list].as_array().unwrap();
+        assert_eq!(entries.len(), expected);
+        assert!(entries.iter().all(|entry| entry["raw"] == "{\u{fffd}}" && entry["duplicates"] == 1), "{page:#}");
+    }
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let kept = "SELECT raw_bytes FROM parked UNION ALL SELECT raw_bytes FROM events";
+    let mut kept = file.prepare(kept).unwrap();
+    let kept: Vec<Vec<u8>> = kept.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(kept, [2, 3, 4].map(|number| vec![b'{', 0xff, number, b'}']));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! The SQL that reads.
 
 use privatenumber_contract::{
-    CallPage, CallState, CallView, EventPage, EventView, KeptCdr, Outcome, ParkedPage, ParkedView, Private, PushId,
-    RegisteredBinding, Warning,
+    CallDetail, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, Outcome, ParkedPage, ParkedView, Private,
+    PushId, RegisteredBinding, Warning,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -22,11 +22,11 @@ const ONE_CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_
 const CDR_TEXT: &str = "SELECT text FROM cdr_texts WHERE id = ?1";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
-const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates, raw_bytes FROM parked \
+const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 /// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
 const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
-const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates, raw_bytes FROM events \
+const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
 impl ReadEngine for Sqlite {
@@ -35,7 +35,7 @@ impl ReadEngine for Sqlite {
         self.readers.ask(move |connection| calls(connection, &filter, &page, now_ms)).await
     }
 
-    async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, EngineError> {
+    async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
         let call_id = call_id.to_owned();
         self.readers.ask(move |connection| call(connection, &call_id, now_ms)).await
     }
@@ -58,24 +58,20 @@ impl ReadEngine for Sqlite {
 }
 
 /// One call, with the text of its CDR and the warnings.
-fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<CallView>, EngineError> {
+fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
     // Both statements see the same state.
     let transaction = connection.unchecked_transaction()?;
     let mut statement = transaction.prepare_cached(ONE_CALL)?;
     let mut rows = statement.query([call_id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let mut view = read_call(row, now_ms)?;
     let warnings: Option<String> = row.get("warnings")?;
-    if let Some(warnings) = warnings {
-        view.warnings = read_warnings(&warnings)?;
-    }
     let text_id = cdr_text_id(row.get("number")?);
-    view.cdr = transaction
-        .prepare_cached(CDR_TEXT)?
-        .query_row([text_id], |row| row.get::<_, Vec<u8>>(0))
-        .optional()?
-        .map(KeptCdr::new);
-    Ok(Some(view))
+    let cdr = transaction.prepare_cached(CDR_TEXT)?.query_row([text_id], |row| row.get(0)).optional()?;
+    Ok(Some(CallDetail {
+        call: read_call(row, now_ms)?,
+        cdr: cdr.map(KeptCdr::new),
+        warnings: warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default(),
+    }))
 }
 
 fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
@@ -152,7 +148,6 @@ fn parked(connection: &Connection, page: &Page) -> Result<ParkedPage, EngineErro
             app_key: row.get(1)?,
             reason: row.get(2)?,
             raw: Private::new(row.get(3)?),
-            raw_base64: base64(row.get(6)?),
             received_at: row.get(4)?,
             duplicates: row.get(5)?,
         })
@@ -168,7 +163,6 @@ fn events(connection: &Connection, page: &Page) -> Result<EventPage, EngineError
             app_key: row.get(1)?,
             event_type: row.get(2)?,
             raw: Private::new(row.get(3)?),
-            raw_base64: base64(row.get(6)?),
             received_at: row.get(4)?,
             duplicates: row.get(5)?,
         })
@@ -194,11 +188,6 @@ fn list<T>(
         }
     }
     Ok(pager.finish())
-}
-
-fn base64(bytes: Option<Vec<u8>>) -> Option<Private<String>> {
-    use base64::Engine as _;
-    bytes.map(|bytes| Private::new(base64::prelude::BASE64_STANDARD.encode(bytes)))
 }
 
 /// The text of a column, without a copy.
@@ -355,8 +344,6 @@ fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
         reported_at: row.get("reported_at")?,
         duplicates: row.get("duplicates")?,
         record: serde_json::from_str(text(row, "record")?).map_err(EngineError::corrupt)?,
-        cdr: None,
-        warnings: Vec::new(),
     })
 }
 
