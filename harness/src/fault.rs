@@ -169,6 +169,13 @@ impl FaultProxy {
         self.state().seen.iter().filter(|seen| requests.include(&seen.path)).count()
     }
 
+    /// How many pushes were asked for in them, each as often as it was.
+    pub fn pushes(&self) -> usize {
+        let state = self.state();
+        let claims = state.seen.iter().filter(|seen| CLAIMS.include(&seen.path));
+        claims.map(|seen| String::from_utf8_lossy(&seen.body).matches("\"pushId\":").count()).sum()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -73,7 +73,7 @@ async fn each_refusal_has_its_answer_and_never_reaches_the_store(mode: HeadersMo
         ("x-aksk", Vec::new(), 401),
         ("x-aksk", b"UsernameToken Username=\"demoAppKey000000000000000001\"".to_vec(), 401),
         ("x-aksk", b"\xff\xfe\xfd".to_vec(), 401),
-        ("x-aksk", vec![b'a'; 10_000], 401),
+        ("x-aksk", vec![b'a'; 5_000], 401),
         ("x-aksk", twice, 401),
     ];
     for (name, value, status) in &headers {
@@ -272,9 +272,11 @@ async fn a_route_that_is_not_the_push_path_lets_nobody_in(mode: HeadersMode) -> 
     let body = push_body(&cdrs(18, 1))?;
     let mut headers = world.huawei.headers()?;
     headers.push(("privatenumber-authenticated".to_owned(), "true".to_owned()));
-    for path in ["/huawei/fee", "/v1/pushes", "/v1/calls"] {
+    // The route of envoy.yaml answers by itself; the one for `pass` asks for what only the filter can say.
+    let forgotten = if mode == HeadersMode::Hold { 503 } else { 404 };
+    for (path, status) in [("/huawei/fee", forgotten), ("/v1/pushes", 404), ("/v1/calls", 404)] {
         let url = format!("http://{}{path}", world.gateway.address());
-        http::send(Method::POST, &url, &headers, body.clone()).await?.expect(404)?;
+        http::send(Method::POST, &url, &headers, body.clone()).await?.expect(status)?;
     }
     ensure!(requests_at_the_store(&world).await? == 0, "something got to the store");
     world.no_vm_trapped().await
