@@ -21,9 +21,9 @@ use readers::Readers;
 /// How large the write-ahead log stays once everything in it is in the database, bytes.
 const JOURNAL_MAX_BYTES: i64 = 64 << 20;
 
-/// After how many pages of 4 KiB in the write-ahead log they are brought into the database. A page that changes often is then brought
-/// there once for many commits.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// After how many pages of 4 KiB in the write-ahead log they are brought into the database: as many as the log may keep. The pages of the
+/// indexes change again and again, and are brought there once for many commits.
+const CHECKPOINT_PAGES: i64 = 16_000;
 
 /// Pages the writing connection keeps in memory, KiB. The indexes are written at random places.
 const CACHE_KIB: i64 = 64 << 10;
