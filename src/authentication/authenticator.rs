@@ -93,8 +93,12 @@ impl Authenticator {
                 Scheme::Wsse => wsse = true,
             }
         }
-        let applications: BTreeMap<_, _> =
-            applications.into_iter().map(|application| (application.app_key.clone(), application)).collect();
+        // One by one: collecting would bring a whole sorting algorithm into the module.
+        let mut by_key = BTreeMap::new();
+        for application in applications {
+            by_key.insert(application.app_key.clone(), application);
+        }
+        let applications = by_key;
         let rounds = applications.values().map(|application| application.secrets.len()).max().unwrap_or(0).max(1);
         Self {
             aksk,

@@ -72,9 +72,10 @@ impl HeaderEdits {
         let set = self.set.iter().map(|(name, value)| (*name, value.as_bytes()));
         let kept = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         let kept = kept.filter(|(name, _)| !self.remove.has(name) && !self.set.iter().any(|(set, _)| set == name));
-        let mut all: Vec<_> = set.chain(kept).collect();
         // Pseudo headers first, as they are on the wire; otherwise they stay in their order.
-        all.sort_by_key(|(name, _)| !name.starts_with(':'));
+        let is_pseudo = |(name, _): &(&str, &[u8])| name.starts_with(':');
+        let mut all: Vec<_> = set.clone().chain(kept.clone()).filter(is_pseudo).collect();
+        all.extend(set.chain(kept).filter(|header| !is_pseudo(header)));
         all
     }
 }

@@ -1,5 +1,7 @@
 //! What the store's answers to claim requests mean.
 
+use std::collections::BTreeMap;
+
 use privatenumber_contract::{
     CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict,
 };
@@ -86,10 +88,15 @@ impl<'a> Claims<'a> {
     }
 
     /// The numbers of the pushes whose claims are not the only ones for their calls.
-    fn void(mut self) -> Vec<usize> {
-        self.all.sort_unstable();
-        let twice = self.all.array_windows().filter(|[one, next]| one.0 == next.0);
-        twice.flat_map(|[one, next]| [one.1, next.1]).collect()
+    fn void(self) -> Vec<usize> {
+        let mut claims = BTreeMap::new();
+        let mut void = Vec::new();
+        for (call_id, push) in self.all {
+            if let Some(other) = claims.insert(call_id, push) {
+                void.extend([other, push]);
+            }
+        }
+        void
     }
 }
 
