@@ -3,9 +3,9 @@
 use privatenumber_contract::{Outcome, PushId};
 use serde::Serialize;
 
-use crate::answer::AnswerKind;
 use crate::config::HeadersMode;
 use crate::dispatcher::Refusal;
+use crate::reply::ReplyKind;
 
 /// The commit this module was built from: what `PRIVATENUMBER_COMMIT` said during the build, else `unknown`.
 pub const COMMIT: &str = match option_env!("PRIVATENUMBER_COMMIT") {
@@ -56,7 +56,7 @@ pub enum Event {
     /// A push was answered.
     PushAnswered {
         /// With what.
-        answer: AnswerKind,
+        answer: ReplyKind,
         /// The HTTP status.
         status: u16,
         /// The push, once its body was read.
@@ -69,7 +69,7 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The store answered a push, to the stream or to the root.
+    /// The store committed a push.
     PushCommitted {
         /// The push.
         push_id: PushId,
@@ -79,10 +79,23 @@ pub enum Event {
         duplicate: usize,
         /// CDRs that could not be used.
         parked: usize,
+        /// Calls that wait in the store.
+        #[serde(skip_serializing_if = "is_zero")]
+        held: usize,
+        /// Calls whose data was erased before their callback.
+        #[serde(skip_serializing_if = "is_zero")]
+        erased: usize,
         /// From asking to the answer, milliseconds.
         duration_ms: u64,
-        /// Whether the answer came to the root, the stream having missed it.
+        /// Whether an earlier answer was missed.
         asked_again: bool,
+    },
+    /// The store answered a request for claims.
+    BatchAnswered {
+        /// How many pushes it asked for.
+        pushes: usize,
+        /// From asking to the answer, milliseconds.
+        duration_ms: u64,
     },
     /// The store refused a push for good; it will refuse it again.
     PushRejected {
@@ -91,17 +104,26 @@ pub enum Event {
         /// The store's HTTP status.
         status: u16,
     },
-    /// The store's answer to a push was missed; the root asks again.
+    /// The store's answer to pushes was missed; they are asked for again.
     ClaimsMissed {
-        /// The push.
+        /// How many pushes.
+        pushes: usize,
+        /// One of them: the push that was asked for longest.
         push_id: PushId,
-        /// How often it was asked already.
+        /// How often that one was asked for already.
         attempts: u32,
         /// The status that was seen, if any.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
-        /// When it is asked again, milliseconds from now.
+        /// When the first of them is asked for again, milliseconds from now.
         retry_in_ms: u64,
+    },
+    /// The store does not know `POST /v1/push-batches` (an older version): it is asked for each push by itself.
+    BatchesUnknown,
+    /// Pushes were dropped that had never been asked for and whose senders had left, because others needed their room.
+    AbandonedDropped {
+        /// How many.
+        pushes: usize,
     },
     /// A callback ended, or there was none to make.
     CallbackFinished {
@@ -162,18 +184,25 @@ pub enum Event {
     Drained,
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 impl Event {
     /// How important it is.
     pub fn level(&self) -> Level {
         match self {
-            Self::PushAnswered { answer: AnswerKind::Recorded, .. }
+            Self::PushAnswered { answer: ReplyKind::Recorded, .. }
             | Self::PushCommitted { asked_again: false, .. }
+            | Self::BatchAnswered { .. }
             | Self::OutcomesReported { .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
             Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
             Self::PushAnswered { .. }
             | Self::ClaimsMissed { .. }
+            | Self::BatchesUnknown
+            | Self::AbandonedDropped { .. }
             | Self::CallbackFinished { .. }
             | Self::CallbackRefused { .. }
             | Self::OutcomesDelayed { .. } => Level::Warn,

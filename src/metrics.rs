@@ -5,9 +5,9 @@
 
 use privatenumber_contract::{NotSent, Outcome};
 
-use crate::answer::AnswerKind;
 use crate::dispatcher::{Gauges, Refusal};
 use crate::journal::{self, Event};
+use crate::reply::ReplyKind;
 
 macro_rules! closed_set {
     ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
@@ -46,12 +46,18 @@ closed_set! {
         PushesStoreUnavailable = "privatenumber_pushes_total.answer.store_unavailable",
         /// Pushes answered 503 because of our own limits.
         PushesBusy = "privatenumber_pushes_total.answer.busy",
+        /// Pushes answered 408 because others needed their room.
+        PushesGaveWay = "privatenumber_pushes_total.answer.gave_way",
         /// CDRs whose claim this gateway holds.
         CdrsClaimed = "privatenumber_cdrs_total.verdict.claimed",
         /// CDRs that were there already.
         CdrsDuplicate = "privatenumber_cdrs_total.verdict.duplicate",
         /// CDRs that could not be used.
         CdrsParked = "privatenumber_cdrs_total.verdict.parked",
+        /// CDRs whose call waits in the store.
+        CdrsHeld = "privatenumber_cdrs_total.verdict.held",
+        /// CDRs whose call was erased before its callback.
+        CdrsErased = "privatenumber_cdrs_total.verdict.erased",
         /// Callbacks answered 2xx.
         CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
         /// Callbacks answered with any other status.
@@ -68,6 +74,8 @@ closed_set! {
         RefusedNoHealthyHost = "privatenumber_dispatches_refused_total.reason.no_healthy_host",
         /// Times a push's answer from the store was missed.
         ClaimsMissed = "privatenumber_claims_missed_total",
+        /// Pushes that were dropped before they were asked for, because their senders had left and others needed the room.
+        AbandonedDropped = "privatenumber_abandoned_dropped_total",
         /// Pushes whose missed answer the root got in the end.
         ClaimsRecovered = "privatenumber_claims_recovered_total",
         /// Pushes the store refused for good.
@@ -90,11 +98,13 @@ closed_set! {
         CallbackQueue = "privatenumber_callback_queue",
         /// Outcomes the store has yet to take.
         OutcomeBacklog = "privatenumber_outcome_backlog",
-        /// Pushes whose missed answer has yet to be had.
+        /// Pushes that wait for the store's verdict.
         ClaimsOutstanding = "privatenumber_claims_outstanding",
+        /// Pushes that are held until they are complete and answered.
+        PushesHeld = "privatenumber_pushes_held",
         /// Calls anywhere between their push and the store's receipt for their outcome.
         PendingCalls = "privatenumber_pending_calls",
-        /// What those calls hold.
+        /// What those calls hold, and pushes that are held.
         PendingBytes = "privatenumber_pending_bytes",
     }
 }
@@ -106,7 +116,18 @@ closed_set! {
         CallbackDuration = "privatenumber_callback_duration_ms",
         /// From asking to the answer of the store.
         StoreDuration = "privatenumber_store_duration_ms",
+        /// Pushes that the store was asked for together.
+        BatchSize = "privatenumber_push_batch_size",
     }
+}
+
+/// What is moved by a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Only upwards.
+    Counter(Counter),
+    /// Either way.
+    Gauge(Gauge),
 }
 
 /// Digits by which a commit is named in a label; the log has all of them.
@@ -136,6 +157,7 @@ pub fn gauge(gauge: Gauge, gauges: &Gauges) -> usize {
         Gauge::CallbackQueue => gauges.callback_queue,
         Gauge::OutcomeBacklog => gauges.outcome_backlog,
         Gauge::ClaimsOutstanding => gauges.claims_outstanding,
+        Gauge::PushesHeld => gauges.pushes_held,
         Gauge::PendingCalls => gauges.pending_calls,
         Gauge::PendingBytes => gauges.pending_bytes,
     }
@@ -144,12 +166,14 @@ pub fn gauge(gauge: Gauge, gauges: &Gauges) -> usize {
 /// Counts `event`: `count` is called with each counter and what to add, `observe` with each histogram and a value.
 pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: impl FnMut(Histogram, u64)) {
     match event {
-        Event::PushAnswered { answer, .. } => count(of_answer(*answer), 1),
-        Event::PushCommitted { claimed, duplicate, parked, duration_ms, asked_again, .. } => {
+        Event::PushAnswered { answer, .. } => count(of_reply(*answer), 1),
+        Event::PushCommitted { claimed, duplicate, parked, held, erased, asked_again, .. } => {
             let verdicts = [
                 (Counter::CdrsClaimed, *claimed),
                 (Counter::CdrsDuplicate, *duplicate),
                 (Counter::CdrsParked, *parked),
+                (Counter::CdrsHeld, *held),
+                (Counter::CdrsErased, *erased),
             ];
             for (counter, number) in verdicts {
                 if number > 0 {
@@ -159,10 +183,14 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
             if *asked_again {
                 count(Counter::ClaimsRecovered, 1);
             }
+        }
+        Event::BatchAnswered { pushes, duration_ms } => {
             observe(Histogram::StoreDuration, *duration_ms);
+            observe(Histogram::BatchSize, *pushes as u64);
         }
         Event::PushRejected { .. } => count(Counter::PushesRejected, 1),
-        Event::ClaimsMissed { .. } => count(Counter::ClaimsMissed, 1),
+        Event::ClaimsMissed { pushes, .. } => count(Counter::ClaimsMissed, *pushes as u64),
+        Event::AbandonedDropped { pushes } => count(Counter::AbandonedDropped, *pushes as u64),
         Event::CallbackFinished { outcome, duration_ms, .. } => {
             count(of_outcome(*outcome), 1);
             if let Some(duration) = duration_ms {
@@ -176,20 +204,21 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         }
         Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
         Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
-        Event::Configured { .. } | Event::Draining { .. } | Event::Drained => {}
+        Event::Configured { .. } | Event::BatchesUnknown | Event::Draining { .. } | Event::Drained => {}
     }
 }
 
-fn of_answer(answer: AnswerKind) -> Counter {
+fn of_reply(answer: ReplyKind) -> Counter {
     match answer {
-        AnswerKind::Recorded => Counter::PushesRecorded,
-        AnswerKind::MethodNotAllowed => Counter::PushesMethodNotAllowed,
-        AnswerKind::TooLarge => Counter::PushesTooLarge,
-        AnswerKind::UnsupportedMediaType => Counter::PushesUnsupportedMediaType,
-        AnswerKind::Unauthorized => Counter::PushesUnauthorized,
-        AnswerKind::Invalid => Counter::PushesInvalid,
-        AnswerKind::StoreUnavailable => Counter::PushesStoreUnavailable,
-        AnswerKind::Busy => Counter::PushesBusy,
+        ReplyKind::Recorded => Counter::PushesRecorded,
+        ReplyKind::MethodNotAllowed => Counter::PushesMethodNotAllowed,
+        ReplyKind::TooLarge => Counter::PushesTooLarge,
+        ReplyKind::UnsupportedMediaType => Counter::PushesUnsupportedMediaType,
+        ReplyKind::Unauthorized => Counter::PushesUnauthorized,
+        ReplyKind::Invalid => Counter::PushesInvalid,
+        ReplyKind::StoreUnavailable => Counter::PushesStoreUnavailable,
+        ReplyKind::Busy => Counter::PushesBusy,
+        ReplyKind::GaveWay => Counter::PushesGaveWay,
     }
 }
 

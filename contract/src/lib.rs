@@ -24,6 +24,6 @@ pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
 pub use push::{
     Application, CallReport, CallResult, CallVerdict, CdrText, Event, OnReplay, Parked, Push, PushAnswer, PushId,
-    PushIdError, Signature, Warning, WithoutBinding,
+    PushIdError, Signature, Warning, WithoutBinding, hex,
 };
 pub use record::Record;

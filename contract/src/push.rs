@@ -30,14 +30,19 @@ impl PushId {
 
     /// The 32 lower-case hex digits that stand for it everywhere.
     pub fn to_hex(&self) -> [u8; 32] {
-        const DIGITS: [u8; 16] = *b"0123456789abcdef";
-        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-        let mut hex = [0; 32];
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
-        }
-        hex
+        hex(&self.0)
     }
+}
+
+/// The lower-case hex digits of 16 bytes.
+pub fn hex(bytes: &[u8; 16]) -> [u8; 32] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+    let mut hex = [0; 32];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    hex
 }
 
 /// A text that is not 32 lower-case hex digits.

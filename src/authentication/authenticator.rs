@@ -19,6 +19,14 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Its name in the store's contract.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aksk => "aksk",
+            Self::Wsse => "wsse",
+        }
+    }
+
     /// The header that carries the credentials, in lower case.
     pub const fn header(self) -> &'static str {
         match self {
@@ -43,6 +51,17 @@ impl Application {
     pub fn new(app_key: String, ak: Option<String>, secrets: Vec<Secret>) -> Self {
         Self { app_key, ak, secrets }
     }
+}
+
+/// Who sent a push, and how that was shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticated<'a> {
+    /// The application.
+    pub application: &'a Application,
+    /// How it signed.
+    pub scheme: Scheme,
+    /// What the signature covered: the hex digits of the first half of the SHA-256 of nonce and time of creation, joined.
+    pub covered: [u8; 32],
 }
 
 /// Tells which application sent a push.
@@ -98,7 +117,7 @@ impl Authenticator {
         &self,
         headers: impl Iterator<Item = (&'h str, &'h [u8])>,
         now_ms: i64,
-    ) -> Result<&Application, Refusal> {
+    ) -> Result<Authenticated<'_>, Refusal> {
         let (scheme, value) = self.select(headers)?;
         let credentials = Credentials::parse(value)?;
         let application = self.applications.get(credentials.username);
@@ -108,7 +127,7 @@ impl Authenticator {
             return Err(Refusal::WrongDigest);
         }
         self.check_created(credentials.created, now_ms)?;
-        Ok(application)
+        Ok(Authenticated { application, scheme, covered: credentials.covered() })
     }
 
     /// The application of that key.

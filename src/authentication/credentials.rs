@@ -1,3 +1,6 @@
+use privatenumber_contract::hex;
+use sha2::{Digest, Sha256};
+
 use super::Refusal;
 
 /// Longest header value that is read at all, in bytes. Huawei's are about 250.
@@ -32,6 +35,13 @@ impl<'h> Credentials<'h> {
         Self::parse_text(value)
             .filter(|found| found.nonce.len() <= MAX_NONCE && found.created.len() <= MAX_CREATED)
             .ok_or(Refusal::Malformed)
+    }
+
+    /// The hex digits of the first half of the SHA-256 of nonce and time of creation, joined as they are signed: two splits of the
+    /// same text are the same signature.
+    pub fn covered(&self) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(self.nonce).chain_update(self.created).finalize();
+        hash.first_chunk().map(hex).unwrap_or_default()
     }
 
     fn parse_text(value: &'h str) -> Option<Self> {

@@ -8,6 +8,6 @@ mod credentials;
 mod refusal;
 mod secret;
 
-pub use authenticator::{Application, Authenticator, Scheme};
+pub use authenticator::{Application, Authenticated, Authenticator, Scheme};
 pub use refusal::Refusal;
 pub use secret::Secret;

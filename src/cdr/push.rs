@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::{CallReport, Event, Parked, Private};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -43,8 +45,36 @@ fn invalid(pointer: &'static str, reason: impl Into<Cow<'static, str>>) -> Inval
 /// The body of a push as text.
 pub struct Body<'b> {
     text: Cow<'b, str>,
-    /// Bytes that are not UTF-8 stand as U+FFFD.
-    lossy: bool,
+    /// The bytes, where they are not UTF-8: those that are not stand as U+FFFD in the text.
+    bytes: Option<&'b [u8]>,
+}
+
+impl Body<'_> {
+    fn lossy(&self) -> bool {
+        self.bytes.is_some()
+    }
+
+    /// The bytes of `part`, which is a part of the text, in Base64; `None` where the part is the bytes.
+    fn base64_of(&self, part: &str) -> Option<Private<Cow<'static, str>>> {
+        let bytes = self.bytes?;
+        let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        let original = bytes.get(original_offset(bytes, start)?..original_offset(bytes, start + part.len())?)?;
+        (original != part.as_bytes()).then(|| Private::new(Cow::Owned(BASE64_STANDARD.encode(original))))
+    }
+}
+
+/// Where in `bytes` that is which stands at `offset` in its text with replacements.
+fn original_offset(bytes: &[u8], offset: usize) -> Option<usize> {
+    let (mut in_text, mut in_bytes) = (0, 0);
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid().len();
+        if offset <= in_text + valid {
+            return Some(in_bytes + offset - in_text);
+        }
+        in_text += valid + char::REPLACEMENT_CHARACTER.len_utf8();
+        in_bytes += valid + chunk.invalid().len();
+    }
+    (offset == in_text).then_some(in_bytes)
 }
 
 /// The body as text, without the byte order mark.
@@ -54,8 +84,8 @@ pub fn decode(body: &[u8]) -> Body<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     // Far faster than the lossy way, which is for the rare body that needs it.
     match std::str::from_utf8(body) {
-        Ok(text) => Body { text: Cow::Borrowed(text), lossy: false },
-        Err(_) => Body { text: String::from_utf8_lossy(body), lossy: true },
+        Ok(text) => Body { text: Cow::Borrowed(text), bytes: None },
+        Err(_) => Body { text: String::from_utf8_lossy(body), bytes: Some(body) },
     }
 }
 
@@ -82,6 +112,8 @@ pub struct Reader<'c> {
     pub app_key: &'c str,
     /// After this moment a claim without an outcome reads as `unknown`, epoch milliseconds.
     pub claim_deadline: i64,
+    /// How long after the store granted it a claim without an outcome reads as `unknown`, milliseconds.
+    pub ttl_ms: u64,
 }
 
 impl<'c> Reader<'c> {
@@ -104,14 +136,14 @@ impl<'c> Reader<'c> {
     where
         'c: 'a,
     {
-        let push = if body.lossy { None } else { UsualPush::read(&body.text) }?;
+        let push = if body.lossy() { None } else { UsualPush::read(&body.text) }?;
         if !matches!(EventType::named(push.event_type), Some(EventType::Fee)) {
             return None;
         }
         let ak = self.ak();
         let mut calls = Vec::with_capacity(push.cdrs().len());
         for element in push.cdrs() {
-            let call = self.accept(Cdr::check(&element.0).ok()?, ak, &calls).ok()?;
+            let call = self.accept(Cdr::read(element).ok()?, element, ak, &calls).ok()?;
             calls.push(call);
         }
         Some(calls)
@@ -123,7 +155,7 @@ impl<'c> Reader<'c> {
     {
         let envelope = Envelope::read(&body.text)?;
         let event_type = match EventType::of(&envelope)? {
-            EventType::Fee => return self.read_cdrs(envelope.fee_lst, body.lossy),
+            EventType::Fee => return self.read_cdrs(envelope.fee_lst, body),
             EventType::Call(name) => {
                 expect_kind("/statusInfo", envelope.status_info, Found::Object, "must be an object")?;
                 name
@@ -135,10 +167,11 @@ impl<'c> Reader<'c> {
             }
         };
         let raw = Private::new(Cow::Borrowed(body.text.as_ref()));
-        Ok(Contents::Event(Event { event_type: event_type.into(), raw, raw_base64: None }))
+        let raw_base64 = body.base64_of(&body.text);
+        Ok(Contents::Event(Event { event_type: event_type.into(), raw, raw_base64 }))
     }
 
-    fn read_cdrs<'a>(&self, fee_lst: Option<&'a RawValue>, lossy: bool) -> Result<Contents<'a>, InvalidPush>
+    fn read_cdrs<'a>(&self, fee_lst: Option<&'a RawValue>, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
     where
         'c: 'a,
     {
@@ -148,12 +181,12 @@ impl<'c> Reader<'c> {
         let mut calls = Vec::with_capacity(elements.len());
         let mut parked = Vec::new();
         for (index, element) in elements.iter().enumerate() {
-            match self.read_cdr(element, ak, lossy, &calls) {
+            match self.read_cdr(element, ak, body.lossy(), &calls) {
                 Ok(call) => calls.push(call),
                 Err(unusable) => parked.push(Parked {
                     reason: format!("{}{unusable}", list.pointer(index)).into(),
                     raw: Private::new(Cow::Borrowed(element.get())),
-                    raw_base64: None,
+                    raw_base64: body.base64_of(element.get()),
                 }),
             }
         }
@@ -170,7 +203,7 @@ impl<'c> Reader<'c> {
         if lossy && element.get().contains(char::REPLACEMENT_CHARACTER) {
             return Err(Unusable::NotUtf8);
         }
-        self.accept(Cdr::read(element)?, ak, earlier)
+        self.accept(Cdr::read(element)?, element, ak, earlier)
     }
 
     /// What the gateway's configuration calls the business of the application.
@@ -181,13 +214,14 @@ impl<'c> Reader<'c> {
     fn accept<'a>(
         &self,
         cdr: Cdr<'a>,
+        text: &'a RawValue,
         ak: Option<&'a str>,
         earlier: &[CallReport<'a>],
     ) -> Result<CallReport<'a>, Unusable> {
         if cdr.app_key != self.app_key {
             return Err(Unusable::ForeignApplication);
         }
-        let call = reshape(cdr, ak, self.claim_deadline);
+        let call = reshape(cdr, ak, self.claim_deadline, self.ttl_ms, text);
         // P1: a store grants a claim again to the push that holds it, so one push must not ask twice.
         if earlier.iter().any(|other| other.session_id == call.session_id && other.icid == call.icid) {
             return Err(Unusable::RepeatedCall);

@@ -1,11 +1,19 @@
 //! From a CDR to what the record takes of it. The rule is the table "The record" of the README.
 
-use privatenumber_contract::{CallReport, Private};
+use privatenumber_contract::{CallReport, CdrText, Private};
+use serde_json::value::RawValue;
 
 use super::fee_info::{Cdr, Direction};
 
-/// `ak`: the configuration's for the CDR's application. `claim_deadline`: epoch milliseconds.
-pub(super) fn reshape<'a>(cdr: Cdr<'a>, ak: Option<&'a str>, claim_deadline: i64) -> CallReport<'a> {
+/// `ak`: the configuration's for the CDR's application. `claim_deadline`: epoch milliseconds; `ttl_ms`: milliseconds. `text`: all of
+/// the CDR.
+pub(super) fn reshape<'a>(
+    cdr: Cdr<'a>,
+    ak: Option<&'a str>,
+    claim_deadline: i64,
+    ttl_ms: u64,
+    text: &'a RawValue,
+) -> CallReport<'a> {
     let orig_num = match cdr.direction {
         Direction::ToA => cdr.fwd_dst_num,
         Direction::FromA => cdr.caller_num,
@@ -27,8 +35,8 @@ pub(super) fn reshape<'a>(cdr: Cdr<'a>, ak: Option<&'a str>, claim_deadline: i64
         user_data: cdr.user_data.map(Private::new),
         ak: ak.map(Into::into),
         record_flag: cdr.record_flag,
-        ttl_ms: None,
-        cdr: None,
+        ttl_ms: Some(ttl_ms),
+        cdr: Some(CdrText::Json(text)),
         warnings: Vec::new(),
     }
 }

@@ -1,16 +1,14 @@
-//! A push as Huawei usually sends it, read in one pass over its text.
+//! A push as Huawei usually sends it: its CDRs, found in one pass over its text.
 //!
 //! Whatever is not as usual is `None` here and left to the thorough reading, which alone decides what is refused or parked,
 //! and why. What both read is the same (`both_ways_of_reading_agree`).
 
 use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::fee_info::Fields;
 use super::push::MAX_CDRS;
 
 /// The CDRs of a push, unread; the type of the push comes with them, to be looked at by the caller. Keys that a push of another
@@ -38,12 +36,12 @@ impl<'a> UsualPush<'a> {
     }
 
     /// Its CDRs, 1 to [`MAX_CDRS`].
-    pub fn cdrs(&self) -> &[Element<'a>] {
+    pub fn cdrs(&self) -> &[&'a RawValue] {
         &self.fee_lst.0
     }
 }
 
-struct Elements<'a>(Vec<Element<'a>>);
+struct Elements<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -54,7 +52,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
 struct List;
 
 impl<'de> Visitor<'de> for List {
-    type Value = Vec<Element<'de>>;
+    type Value = Vec<&'de RawValue>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "1 to {MAX_CDRS} CDRs")
@@ -70,28 +68,5 @@ impl<'de> Visitor<'de> for List {
             elements.push(element);
         }
         if elements.is_empty() { Err(A::Error::custom("none")) } else { Ok(elements) }
-    }
-}
-
-/// One CDR, and nothing but an object.
-pub(super) struct Element<'a>(pub Fields<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Object).map(Self)
-    }
-}
-
-struct Object;
-
-impl<'de> Visitor<'de> for Object {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a CDR")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
-        Fields::deserialize(MapAccessDeserializer::new(object))
     }
 }

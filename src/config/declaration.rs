@@ -161,16 +161,44 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
     let authority =
         fields.text_or(field("authority", "The `:authority` of requests to the store."), rules::AUTHORITY, "store");
     let timeout = fields.integer(
-        field("timeout_ms", "How long one request of the filter's own to the store may take, milliseconds."),
+        field("timeout_ms", "How long one request that reports outcomes may take, milliseconds."),
         10..=60_000,
         5_000,
+    );
+    let push_timeout = fields.integer(
+        field(
+            "push_timeout_ms",
+            "How long one request for claims may take, milliseconds. Well below `patience_ms`, so that a push is asked for a second \
+             time before it is answered 503.",
+        ),
+        10..=30_000,
+        1_500,
+    );
+    let patience = fields.integer(
+        field(
+            "patience_ms",
+            "How long a complete push is held for the store's verdict before it is answered 503, milliseconds. The gateway goes on \
+             asking. Keep it below Envoy's `stream_idle_timeout`.",
+        ),
+        100..=30_000,
+        5_000,
+    );
+    let push_batch_size = fields.integer(
+        field("push_batch_size", "How many pushes one request for claims carries at most."),
+        1..=256,
+        16,
+    );
+    let push_batch_delay = fields.integer(
+        field("push_batch_delay_ms", "How long a push waits for others to be asked for with, milliseconds."),
+        1..=1_000,
+        2,
     );
     let token =
         fields.optional_section(field("token", "Bearer token for the store, where it was started with one."), secret);
     let claim_deadline = fields.integer(
         field(
             "claim_deadline_seconds",
-            "How long after its push a call without an outcome reads as `unknown`, seconds. Longer than any callback may \
+            "How long after the store granted its claim a call without an outcome reads as `unknown`, seconds. Longer than any callback may \
              wait and take; a later outcome still replaces `unknown`.",
         ),
         60..=86_400,
@@ -200,12 +228,21 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
     if retry_initial_ms > retry_max_ms {
         return fields.refuse("retry_max_ms", "must not be below retry_initial_ms");
     }
+    let (push_timeout, patience_ms) = (push_timeout?, patience?);
+    if push_timeout >= patience_ms {
+        return fields
+            .refuse("push_timeout_ms", "must be below patience_ms, or a push is never asked for a second time");
+    }
     Some(Store {
         cluster: cluster?.into(),
         authority: authority?.into(),
         timeout: Duration::from_millis(timeout?),
         authorization: token?.map(|token| Private::new(format!("Bearer {}", token.expose()).into())),
-        claim_deadline_ms: i64::try_from(claim_deadline?.saturating_mul(1_000)).ok()?,
+        push_timeout: Duration::from_millis(push_timeout),
+        push_batch_size: usize::try_from(push_batch_size?).ok()?,
+        push_batch_delay_ms: push_batch_delay?,
+        patience_ms,
+        claim_deadline_ms: claim_deadline?.saturating_mul(1_000),
         outcome_batch_size: usize::try_from(batch_size?).ok()?,
         outcome_batch_delay_ms: batch_delay?,
         retry_initial_ms,
@@ -286,12 +323,12 @@ fn limits<F: Fields>(fields: &mut F) -> Option<Limits> {
     let max_body_bytes = fields.integer(
         field(
             "max_body_bytes",
-            "The largest push body, bytes; a larger one is answered 413. Keep it at most a third of Envoy's \
-             `per_connection_buffer_limit_bytes`, for HTTP/2 of `initial_stream_window_size`, and of the store's `--body-bytes`, because bytes that are not UTF-8 grow \
-             to three times their size. Huawei needs about 110,000 at most.",
+            "The largest push body, bytes; a larger one is answered 413. Keep it below Envoy's \
+             `per_connection_buffer_limit_bytes`, for HTTP/2 below `initial_stream_window_size`, and at most a fifth of the store's \
+             `--body-bytes`, because a claim request carries the text and what is taken from it. Huawei needs about 110,000 at most.",
         ),
         1_024..=16_777_216,
-        1_048_576,
+        262_144,
     );
     let pending_calls = fields.integer(
         field(
@@ -305,16 +342,17 @@ fn limits<F: Fields>(fields: &mut F) -> Option<Limits> {
     let pending_bytes = fields.integer(
         field(
             "pending_bytes",
-            "How many bytes those calls may hold, per worker; likewise. At least 4 times `max_body_bytes`.",
+            "How many bytes those calls and the pushes that are held may take, per worker; likewise. Pushes that have not arrived as a \
+             whole may take half of it; beyond that the one unfinished longest is answered 408. At least 8 times `max_body_bytes`.",
         ),
         1_048_576..=1_073_741_824,
         67_108_864,
     );
     let (max_body_bytes, pending_bytes) = (max_body_bytes?, pending_bytes?);
-    // Bytes that are not UTF-8 grow to three times their size, and the claim request adds some of its own.
-    if pending_bytes < max_body_bytes.saturating_mul(4) {
+    // Half is for unfinished pushes; a claim request holds the text once more, at most three times as large where it is escaped.
+    if pending_bytes < max_body_bytes.saturating_mul(8) {
         return fields
-            .refuse("pending_bytes", "must be at least 4 times max_body_bytes, or the largest push never fits");
+            .refuse("pending_bytes", "must be at least 8 times max_body_bytes, or the largest push never fits");
     }
     Some(Limits {
         max_body_bytes: usize::try_from(max_body_bytes).ok()?,

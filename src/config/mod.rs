@@ -58,12 +58,20 @@ pub struct Store {
     pub cluster: Rc<str>,
     /// Its `:authority`.
     pub authority: Rc<str>,
-    /// How long one request may take.
+    /// How long one request that reports outcomes may take.
     pub timeout: Duration,
+    /// How long one request for claims may take.
+    pub push_timeout: Duration,
+    /// How many pushes one request for claims carries at most.
+    pub push_batch_size: usize,
+    /// How long a push waits for others to be asked with, milliseconds.
+    pub push_batch_delay_ms: u64,
+    /// How long a push waits for the store's verdict before it is answered 503, milliseconds.
+    pub patience_ms: u64,
     /// The `authorization` header with its bearer token, where the store asks for one.
     pub authorization: Option<Private<Rc<str>>>,
-    /// How long after its push a claim without an outcome reads as `unknown`, milliseconds.
-    pub claim_deadline_ms: i64,
+    /// How long after it was granted a claim without an outcome reads as `unknown`, milliseconds.
+    pub claim_deadline_ms: u64,
     /// How many outcomes one request carries at most.
     pub outcome_batch_size: usize,
     /// How long an outcome waits for others, milliseconds.

@@ -1,38 +1,31 @@
-//! The root's work: callbacks, outcomes, and claims whose answer was missed.
+//! What is under way in one worker: held streams, claim requests, callbacks and outcomes.
 //!
-//! A [`Dispatcher`] belongs to one configuration of one worker. Streams admit pushes and hand it what the store granted;
-//! the adapter takes [`Departure`]s from it, sends them, and tells it what came of each. It outlives streams and, once it is
-//! drained, configurations.
+//! A [`Dispatcher`] belongs to one configuration of one worker. Pushes hand it their claim requests and streams; the
+//! [`Worker`](crate::worker::Worker) takes [`OutgoingRequest`]s from it, sends them, and reports what came of each. It outlives
+//! streams and, once it is drained, configurations.
 
-mod backlog;
-mod backoff;
 mod claim;
-mod lanes;
-mod outstanding;
-mod permit;
-mod request;
-pub mod store_answer;
+mod queues;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use privatenumber_contract::{
-    CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushAnswer, PushId, Skipped, paths,
+    CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushId, PushVerdict, Skipped, paths,
 };
 use serde::Serialize;
 
-pub use claim::ClaimRequest;
-pub use permit::{Ledger, Permit};
-pub use request::{RequestHead, Text};
-
+use crate::admission::{Admission, Permit};
 use crate::callback::{self, Answer};
-use crate::config::{Business, Config};
+use crate::config::Config;
 use crate::journal::{self, Event, Journal};
 use crate::now::Now;
-use backlog::{Backlog, Batch};
+use crate::reply::Reply;
+use crate::request::{RequestHead, Text};
+use crate::store::{Backlog, ClaimRequest, Claims, Missed, OutcomeBatch, PushBatch, answers};
+use crate::streams::{StreamId, Streams};
 use claim::Claim;
-use lanes::Lanes;
-use outstanding::Outstanding;
+use queues::BusinessQueues;
 
 /// Pauses before a callback that Envoy refused to send is tried again, milliseconds. It certainly was not sent, so trying
 /// again keeps promise P1; a cluster that is being warmed up or resolved comes within seconds.
@@ -58,7 +51,7 @@ impl Refusal {
     }
 }
 
-/// The answer to a request of the root, as far as it is looked at.
+/// The answer to a request of the worker, as far as it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpAnswer<'a> {
     /// `:status`; `None` where the answer had no headers because it was cut off.
@@ -73,43 +66,39 @@ pub struct HttpAnswer<'a> {
     pub body: &'a [u8],
 }
 
-/// A request that is to leave now. Either [`Dispatcher::sent`] or [`Dispatcher::refused`] must be told of its ticket.
+/// A request that is to leave now. It is consumed by [`Dispatcher::sent`] or [`Dispatcher::refused`], so that what was sent
+/// cannot be sent again.
 #[derive(Debug)]
-pub struct Departure {
+#[must_use = "a request that is dropped loses a callback, outcomes or claims"]
+pub struct OutgoingRequest {
     /// Everything but the body.
     pub head: RequestHead,
-    /// What it is for.
-    pub ticket: Ticket,
+    purpose: Purpose,
 }
 
-impl Departure {
+#[derive(Debug)]
+enum Purpose {
+    Callback(Claim),
+    Outcomes(OutcomeBatch),
+    Claims(PushBatch),
+}
+
+impl OutgoingRequest {
     /// The body.
     pub fn body(&self) -> &[u8] {
-        match &self.ticket.0 {
-            Errand::Callback(claim) => &claim.record,
-            Errand::Outcomes(batch) => batch.body(),
-            Errand::Claims(request) => request.body(),
+        match &self.purpose {
+            Purpose::Callback(claim) => &claim.record,
+            Purpose::Outcomes(batch) => batch.body(),
+            Purpose::Claims(batch) => batch.body(),
         }
     }
 }
 
-/// What a request that leaves is for. It exists once, so that what was sent cannot be sent again.
-#[derive(Debug)]
-#[must_use = "a ticket that is dropped loses a callback, outcomes or claims"]
-pub struct Ticket(Errand);
-
-#[derive(Debug)]
-enum Errand {
-    Callback(Claim),
-    Outcomes(Batch),
-    Claims(ClaimRequest),
-}
-
 #[derive(Debug)]
 enum InFlight {
-    Callback { call_id: Box<str>, push_id: PushId, lane: usize, sent_at: u64, permit: Permit },
-    Outcomes(Batch),
-    Claims(ClaimRequest),
+    Callback { call_id: Box<str>, push_id: PushId, business: usize, sent_at: u64, permit: Permit },
+    Outcomes(OutcomeBatch),
+    Claims(PushBatch),
 }
 
 /// How much of everything there is.
@@ -121,11 +110,13 @@ pub struct Gauges {
     pub callback_queue: usize,
     /// Outcomes the store has yet to take.
     pub outcome_backlog: usize,
-    /// Pushes whose missed answer has yet to be had.
+    /// Pushes that wait for the store's verdict.
     pub claims_outstanding: usize,
+    /// Pushes that are held until they are complete and answered.
+    pub pushes_held: usize,
     /// Calls anywhere between their push and the store's receipt for their outcome.
     pub pending_calls: usize,
-    /// What those calls hold, bytes.
+    /// What those calls hold, and pushes that are held, bytes.
     pub pending_bytes: usize,
 }
 
@@ -133,17 +124,18 @@ pub struct Gauges {
 #[derive(Debug)]
 pub struct Dispatcher {
     config: Rc<Config>,
-    ledger: Ledger,
-    lanes: Lanes,
+    admission: Admission,
+    streams: Streams,
+    /// Streams that are to be answered, with their replies.
+    replies: Vec<(StreamId, Reply)>,
+    claims: Claims,
+    queues: BusinessQueues,
     /// Claims that Envoy refused, by the monotonic moment they are tried again, then by arrival.
     refused: BTreeMap<(u64, u64), Claim>,
     refusals: u64,
     backlog: Backlog,
-    outstanding: Outstanding,
     in_flight: BTreeMap<u32, InFlight>,
     draining: bool,
-    /// Whether a stream brought work since the root was woken last.
-    stirred: bool,
     journal: Journal,
 }
 
@@ -151,15 +143,16 @@ impl Dispatcher {
     /// A dispatcher without work.
     pub fn new(config: Rc<Config>) -> Self {
         Self {
-            ledger: Ledger::new(&config.limits, &config.businesses),
-            lanes: Lanes::new(&config.businesses),
+            admission: Admission::new(&config.limits, &config.businesses),
+            streams: Streams::default(),
+            replies: Vec::new(),
+            claims: Claims::new(&config.store),
+            queues: BusinessQueues::new(&config.businesses),
             refused: BTreeMap::new(),
             refusals: 0,
             backlog: Backlog::default(),
-            outstanding: Outstanding::default(),
             in_flight: BTreeMap::new(),
             draining: false,
-            stirred: false,
             journal: vec![Event::Configured {
                 version: env!("CARGO_PKG_VERSION"),
                 commit: journal::COMMIT,
@@ -172,113 +165,185 @@ impl Dispatcher {
         }
     }
 
+    /// A push whose headers are good takes its first room, and is held from now on.
+    ///
+    /// # Errors
+    /// What it must be answered: there is no room, or batches of claims fail.
+    pub fn begin(&mut self, stream: StreamId, now: Now) -> Result<(), Reply> {
+        if self.claims.refuses(now) {
+            return Err(Reply::StoreUnavailable);
+        }
+        let permit = loop {
+            if let Some(permit) = self.admission.admit_body() {
+                break permit;
+            }
+            self.give_way(None, now)?;
+        };
+        self.streams.begin(stream, permit, now);
+        Ok(())
+    }
+
+    /// More of a held push has arrived, `size` bytes in all.
+    ///
+    /// # Errors
+    /// What it must be answered: there is no room.
+    pub fn grow(&mut self, stream: StreamId, size: usize, now: Now) -> Result<(), Reply> {
+        while !self.streams.grow(stream, size) {
+            self.give_way(Some(stream), now)?;
+        }
+        Ok(())
+    }
+
+    /// The push that has been unfinished longest gives its room to others.
+    fn give_way(&mut self, except: Option<StreamId>, now: Now) -> Result<(), Reply> {
+        let stream = self.streams.give_way(except, now).ok_or(Reply::Busy)?;
+        self.reply(stream, None, Reply::GaveWay);
+        Ok(())
+    }
+
+    /// Whether the stream is held: nobody has answered it yet.
+    pub fn holds(&self, stream: StreamId) -> bool {
+        self.streams.holds(stream)
+    }
+
+    /// The stream is over, goes on to the store, or somebody else answers it. `false` if it was not held any more.
+    pub fn release(&mut self, stream: StreamId) -> bool {
+        self.streams.remove(stream)
+    }
+
     /// Room for a push of `calls` calls whose claim request has `bytes` bytes and whose application's business is `ak`;
     /// `None` where there is none and the push must be answered 503.
-    pub fn admit(&self, calls: usize, bytes: usize, ak: Option<&str>) -> Option<Permit> {
-        let lane = ak.and_then(|ak| self.config.businesses.index_of(ak));
-        self.ledger.admit(calls, bytes, lane)
-    }
-
-    /// The store has answered a claim request: queues a callback for every call it granted.
-    pub fn settle(&mut self, request: ClaimRequest, answer: &PushAnswer<'_>, now: Now) {
-        let ClaimRequest { push_id, parked, trace, mut permit, attempts, asked_at, .. } = request;
-        let count = |verdict| answer.calls.iter().filter(|call| call.verdict == verdict).count();
-        self.journal.push(Event::PushCommitted {
-            push_id,
-            claimed: count(CallVerdict::Claimed),
-            duplicate: count(CallVerdict::Duplicate),
-            parked: parked + count(CallVerdict::Parked),
-            duration_ms: now.since(asked_at),
-            asked_again: attempts > 0,
-        });
-        for (index, call) in answer.calls.iter().enumerate() {
-            let (CallVerdict::Claimed, Some(record)) = (call.verdict, call.record) else { continue };
-            self.stirred = true;
-            let call_id: Box<str> = call.call_id.as_ref().into();
-            let record = record.get().as_bytes();
-            let permit = permit.split(record.len());
-            let Some(ak) = call.ak.as_deref() else {
-                self.finish(call_id, push_id, Outcome::Skipped { reason: Skipped::NoBinding }, None, permit, now);
-                continue;
-            };
-            let Some(lane) = self.config.businesses.index_of(ak) else {
-                self.finish(call_id, push_id, Outcome::Skipped { reason: Skipped::NoCallback }, None, permit, now);
-                continue;
-            };
-            let span_id = claim::span_id(push_id, index);
-            let trace = trace.clone();
-            let claim = Claim { call_id, push_id, lane, record: record.into(), trace, span_id, permit, refusals: 0 };
-            self.queue(claim, now);
+    pub fn admit(&mut self, calls: usize, bytes: usize, ak: Option<&str>) -> Option<Permit> {
+        let business = ak.and_then(|ak| self.config.businesses.index_of(ak));
+        if let Some(permit) = self.admission.admit(calls, bytes, business) {
+            return Some(permit);
         }
+        // What was never asked for and is awaited by nobody gives way first: nobody was promised anything.
+        let streams = &self.streams;
+        let pushes = self.claims.drop_abandoned(|stream| streams.holds(stream));
+        if pushes == 0 {
+            return None;
+        }
+        self.journal.push(Event::AbandonedDropped { pushes });
+        self.admission.admit(calls, bytes, business)
     }
 
-    /// The store's answer to a claim request was missed: it is asked again, with the same push id, until the store answers.
-    pub fn ask_again(&mut self, request: ClaimRequest, status: Option<u16>, now: Now) {
-        self.postpone(request, status, now, true);
+    /// Asks the store for a push of `body_size` bytes, whose stream waits for the verdict.
+    pub fn ask(&mut self, mut request: ClaimRequest, stream: StreamId, body_size: usize, now: Now) {
+        self.streams.wait(stream, body_size, now.monotonic_ms.saturating_add(self.config.store.patience_ms));
+        request.stream = Some(stream);
+        self.claims.add(request);
     }
 
-    /// The store refused a claim request for good.
+    /// The stream asked the store by itself and missed the answer: the push is asked for again until the store answers.
+    /// `status`: what came instead.
+    pub fn ask_again(&mut self, mut request: ClaimRequest, status: Option<u16>, now: Now) {
+        request.was_sent = true;
+        let missed = Missed { status, ..Missed::STREAM_ENDED };
+        let missed = Missed { from_store: status.is_some(), ..missed };
+        self.put_back(request, missed, now);
+    }
+
+    /// The store committed what the stream asked it by itself.
+    pub fn settle(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
+        self.journal.push(Event::BatchAnswered { pushes: 1, duration_ms: now.since(request.asked_at) });
+        self.committed(request, calls, now);
+    }
+
+    /// The store refused what the stream asked it by itself, for good.
     pub fn reject(&mut self, request: ClaimRequest, status: u16) {
-        self.journal.push(Event::PushRejected { push_id: request.push_id, status });
+        self.journal.push(Event::PushRejected { push_id: request.push_id(), status });
     }
 
-    /// Notes an event of a stream among the root's own.
+    /// Notes an event of a stream among the worker's own.
     pub fn note(&mut self, event: Event) {
         self.journal.push(event);
     }
 
+    /// Notes the reply to a push.
+    pub fn note_reply(&mut self, push_id: Option<PushId>, reply: &Reply) {
+        let pointer = match reply {
+            Reply::Invalid(invalid) => Some(invalid.pointer.to_string()),
+            _ => None,
+        };
+        self.journal.push(Event::PushAnswered {
+            answer: reply.kind(),
+            status: reply.status(),
+            push_id,
+            pointer,
+            reason: reply.reason().map(std::borrow::Cow::into_owned),
+        });
+    }
+
+    /// The streams that are to be answered now, with their replies.
+    pub fn take_replies(&mut self) -> Vec<(StreamId, Reply)> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Answers streams whose patience has ended.
+    pub fn end_patience(&mut self, now: Now) {
+        while let Some(stream) = self.streams.impatient(now) {
+            self.reply(stream, None, Reply::StoreUnavailable);
+        }
+    }
+
     /// The next request that is to leave now, until there is none. Callbacks first: they are what a business waits for.
-    pub fn poll(&mut self, now: Now) -> Option<Departure> {
+    pub fn poll(&mut self, now: Now) -> Option<OutgoingRequest> {
         while let Some(entry) = self.refused.first_entry()
             && entry.key().0 <= now.monotonic_ms
         {
             let claim = entry.remove();
             self.queue(claim, now);
         }
-        while let Some(claim) = self.lanes.pop() {
-            match self.config.businesses.all().get(claim.lane) {
-                Some(business) => return Some(callback_departure(business, claim, now)),
-                None => self.lanes.landed(claim.lane),
-            }
+        while let Some(claim) = self.queues.pop() {
+            let Some(business) = self.config.businesses.all().get(claim.business) else {
+                self.queues.completed(claim.business);
+                continue;
+            };
+            let trace = claim.trace.as_ref().map(|trace| (trace, claim.span_id));
+            let head = callback::head(business, &claim.call_id, &claim.record, trace, now);
+            return Some(OutgoingRequest { head, purpose: Purpose::Callback(claim) });
         }
-        if let Some(batch) = self.backlog.take(&self.config.store, self.draining, now) {
-            return Some(Departure { head: self.store_head(paths::OUTCOMES), ticket: Ticket(Errand::Outcomes(batch)) });
+        if let Some(batch) = self.claims.take(&self.config.store, self.draining, now) {
+            let head = self.store_head(batch.path(), self.config.store.push_timeout);
+            return Some(OutgoingRequest { head, purpose: Purpose::Claims(batch) });
         }
-        let mut request = self.outstanding.take(now.monotonic_ms)?;
-        request.asked_at = now.monotonic_ms;
-        Some(Departure { head: self.store_head(paths::PUSHES), ticket: Ticket(Errand::Claims(request)) })
+        let batch = self.backlog.take(&self.config.store, self.draining, now)?;
+        let head = self.store_head(paths::OUTCOMES, self.config.store.timeout);
+        Some(OutgoingRequest { head, purpose: Purpose::Outcomes(batch) })
     }
 
     /// A request has left; its answer will be known by `token`. From here on it is never sent again.
-    pub fn sent(&mut self, ticket: Ticket, token: u32, now: Now) {
-        let in_flight = match ticket.0 {
-            Errand::Callback(Claim { call_id, push_id, lane, mut permit, .. }) => {
+    pub fn sent(&mut self, request: OutgoingRequest, token: u32, now: Now) {
+        let in_flight = match request.purpose {
+            Purpose::Callback(Claim { call_id, push_id, business, mut permit, .. }) => {
                 permit.release_bytes();
-                InFlight::Callback { call_id, push_id, lane, sent_at: now.monotonic_ms, permit }
+                InFlight::Callback { call_id, push_id, business, sent_at: now.monotonic_ms, permit }
             }
-            Errand::Outcomes(batch) => InFlight::Outcomes(batch),
-            Errand::Claims(request) => InFlight::Claims(request),
+            Purpose::Outcomes(batch) => InFlight::Outcomes(batch),
+            Purpose::Claims(mut batch) => {
+                Claims::sent(&mut batch);
+                InFlight::Claims(batch)
+            }
         };
         self.in_flight.insert(token, in_flight);
     }
 
     /// Envoy refused to send a request.
-    pub fn refused(&mut self, ticket: Ticket, refusal: Refusal, now: Now) {
-        match ticket.0 {
-            Errand::Callback(claim) => self.callback_refused(claim, refusal, now),
-            Errand::Outcomes(batch) => self.outcomes_failed(batch, None, now),
-            Errand::Claims(request) => {
-                self.outstanding.landed();
-                self.postpone(request, None, now, false);
-            }
+    pub fn refused(&mut self, request: OutgoingRequest, refusal: Refusal, now: Now) {
+        match request.purpose {
+            Purpose::Callback(claim) => self.callback_refused(claim, refusal, now),
+            Purpose::Outcomes(batch) => self.outcomes_failed(batch, None, now),
+            // Not at once again: whatever keeps Envoy from sending would keep it from that as well.
+            Purpose::Claims(batch) => self.batch_ended(batch, Missed::REFUSED, false, now),
         }
     }
 
     /// The answer to the request known by `token`. A token that is not known is ignored.
     pub fn answered(&mut self, token: u32, answer: &HttpAnswer<'_>, now: Now) {
         match self.in_flight.remove(&token) {
-            Some(InFlight::Callback { call_id, push_id, lane, sent_at, permit }) => {
-                self.lanes.landed(lane);
+            Some(InFlight::Callback { call_id, push_id, business, sent_at, permit }) => {
+                self.queues.completed(business);
                 let outcome = callback::classify(&Answer {
                     status: answer.status,
                     from_upstream: answer.from_upstream,
@@ -287,39 +352,36 @@ impl Dispatcher {
                 self.finish(call_id, push_id, outcome, Some(now.since(sent_at)), permit, now);
             }
             Some(InFlight::Outcomes(batch)) => self.outcomes_answered(batch, answer, now),
-            Some(InFlight::Claims(request)) => {
-                self.outstanding.landed();
-                self.claims_answered(request, answer, now);
-            }
+            Some(InFlight::Claims(batch)) => self.batch_answered(batch, answer, now),
             None => {}
         }
     }
 
-    /// When [`Dispatcher::poll`] should be called again without anything having happened, milliseconds from now.
+    /// When [`Dispatcher::poll`] or [`Dispatcher::end_patience`] should be called again without anything having happened,
+    /// milliseconds from now.
     pub fn next_wake_up(&self, now: Now) -> Option<u64> {
+        if self.queues.is_ready() || !self.replies.is_empty() {
+            return Some(0);
+        }
         let refused = self.refused.first_key_value().map(|((due, _), _)| *due);
         let backlog = self.backlog.due(&self.config.store, self.draining);
-        let due = [refused, backlog, self.outstanding.due()].into_iter().flatten().min()?;
+        let claims = self.claims.due(&self.config.store, self.draining, now);
+        let due = [refused, backlog, claims, self.streams.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
-    /// The configuration is being replaced: what waits for company stops waiting.
+    /// The configuration is being replaced: batches leave without waiting to fill up.
     pub fn drain(&mut self) {
         self.draining = true;
         if !self.is_idle() {
-            self.journal.push(Event::Draining { pending_calls: self.ledger.calls() });
+            self.journal.push(Event::Draining { pending_calls: self.admission.calls() });
         }
     }
 
-    /// Whether nothing is pending: no open push, no callback, no outcome, no missed answer. Each of them holds a permit.
+    /// Whether nothing is pending: no held stream, no open push, no callback, no outcome, no missed answer. All but the first hold
+    /// a permit.
     pub fn is_idle(&self) -> bool {
-        self.ledger.calls() == 0
-    }
-
-    /// Whether a stream brought work for the root since this was asked last. A draining root wants to know of every stream,
-    /// for each may have been the last.
-    pub fn take_stirred(&mut self) -> bool {
-        std::mem::take(&mut self.stirred) || self.draining
+        self.admission.calls() == 0 && self.streams.is_empty()
     }
 
     /// Whether the answer known by `token` is a business's.
@@ -330,12 +392,13 @@ impl Dispatcher {
     /// How much of everything there is.
     pub fn gauges(&self) -> Gauges {
         Gauges {
-            callbacks_in_flight: self.lanes.in_flight(),
-            callback_queue: self.lanes.waiting() + self.refused.len(),
+            callbacks_in_flight: self.queues.in_flight(),
+            callback_queue: self.queues.waiting() + self.refused.len(),
             outcome_backlog: self.backlog.len(),
-            claims_outstanding: self.outstanding.len(),
-            pending_calls: self.ledger.calls(),
-            pending_bytes: self.ledger.bytes(),
+            claims_outstanding: self.claims.len(),
+            pushes_held: self.streams.len(),
+            pending_calls: self.admission.calls(),
+            pending_bytes: self.admission.bytes(),
         }
     }
 
@@ -344,8 +407,76 @@ impl Dispatcher {
         std::mem::take(&mut self.journal)
     }
 
+    /// Answers a stream that was taken out of those that are held.
+    fn reply(&mut self, stream: StreamId, push_id: Option<PushId>, reply: Reply) {
+        self.note_reply(push_id, &reply);
+        self.replies.push((stream, reply));
+    }
+
+    /// Answers the stream of a claim request that has its verdict, if it still waits.
+    fn reply_to(&mut self, stream: Option<StreamId>, push_id: PushId, reply: Reply) {
+        if let Some(stream) = stream
+            && self.streams.remove(stream)
+        {
+            self.reply(stream, Some(push_id), reply);
+        }
+    }
+
+    /// Queues a callback for every call that the store granted, then answers the stream.
+    fn committed(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
+        let (push_id, stream) = (request.push_id(), request.stream);
+        let count = |verdict| calls.iter().filter(|call| call.verdict == verdict).count();
+        self.journal.push(Event::PushCommitted {
+            push_id,
+            claimed: count(CallVerdict::Claimed),
+            duplicate: count(CallVerdict::Duplicate),
+            parked: request.parked() + count(CallVerdict::Parked),
+            held: count(CallVerdict::Held),
+            erased: count(CallVerdict::Erased),
+            duration_ms: now.since(request.asked_at),
+            asked_again: request.attempts > 0,
+        });
+        let ClaimRequest { trace, mut permit, .. } = request;
+        for (index, call) in calls.iter().enumerate() {
+            match (call.verdict, call.record) {
+                (CallVerdict::Claimed, Some(record)) => {
+                    let record = record.get().as_bytes();
+                    let permit = permit.split(record.len());
+                    let business = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
+                        Some(Some(business)) => Ok(business),
+                        Some(None) => Err(Skipped::NoCallback),
+                        None => Err(Skipped::NoBinding),
+                    };
+                    match business {
+                        Ok(business) => {
+                            let call_id = call.call_id.as_ref().into();
+                            let (span_id, trace) = (claim::span_id(push_id, index), trace.clone());
+                            let record = record.into();
+                            let claim =
+                                Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
+                            self.queue(claim, now);
+                        }
+                        Err(reason) => self.finish_unsent(call, push_id, Outcome::Skipped { reason }, permit, now),
+                    }
+                }
+                (CallVerdict::Erased, _) => {
+                    let outcome = Outcome::NotSent { reason: NotSent::Erased };
+                    let permit = permit.split(0);
+                    self.finish_unsent(call, push_id, outcome, permit, now);
+                }
+                _ => {}
+            }
+        }
+        drop(permit);
+        self.reply_to(stream, push_id, Reply::Recorded);
+    }
+
+    fn finish_unsent(&mut self, call: &CallResult<'_>, push_id: PushId, outcome: Outcome, permit: Permit, now: Now) {
+        self.finish(call.call_id.as_ref().into(), push_id, outcome, None, permit, now);
+    }
+
     fn queue(&mut self, claim: Claim, now: Now) {
-        if let Err(claim) = self.lanes.push(claim) {
+        if let Err(claim) = self.queues.push(claim) {
             let outcome = Outcome::Skipped { reason: Skipped::NoCallback };
             self.finish(claim.call_id, claim.push_id, outcome, None, claim.permit, now);
         }
@@ -372,9 +503,9 @@ impl Dispatcher {
     }
 
     fn callback_refused(&mut self, mut claim: Claim, refusal: Refusal, now: Now) {
-        self.lanes.landed(claim.lane);
+        self.queues.completed(claim.business);
         claim.refusals += 1;
-        let business = self.config.businesses.all().get(claim.lane);
+        let business = self.config.businesses.all().get(claim.business);
         let pause = usize::try_from(claim.refusals - 1).ok().and_then(|index| REFUSED_PAUSES_MS.get(index)).copied();
         self.journal.push(Event::CallbackRefused {
             call_id: claim.call_id.clone(),
@@ -395,13 +526,109 @@ impl Dispatcher {
         }
     }
 
-    fn outcomes_answered(&mut self, batch: Batch, answer: &HttpAnswer<'_>, now: Now) {
+    /// Reads the answer to a batch: each verdict takes its own push out, whatever else ends a batch puts back what is left
+    /// (`docs/claim-protocol.md`, rules 1 to 5).
+    fn batch_answered(&mut self, mut batch: PushBatch, answer: &HttpAnswer<'_>, now: Now) {
+        let missed = Missed::by(answer.status, answer.from_upstream);
+        if answer.status == Some(404) && batch.path() == paths::PUSH_BATCHES {
+            if self.claims.unknown_to_store(batch, now) {
+                self.journal.push(Event::BatchesUnknown);
+            }
+            return;
+        }
+        if let Some(push_id) = batch.alone()
+            && let Some(status) = answers::rejection(answer.status, answer.content_type)
+        {
+            self.refuse(&mut batch, push_id, status);
+            self.batch_ended(batch, missed, true, now);
+            return;
+        }
+        let asked = batch.len();
+        if batch.path() == paths::PUSHES {
+            self.read_single(&mut batch, answer, now);
+        } else if answer.status == Some(200) {
+            self.read_verdicts(&mut batch, answer.body, now);
+        }
+        let says_something = batch.len() < asked;
+        if says_something {
+            let duration_ms = now.since(batch.sent_at());
+            self.journal.push(Event::BatchAnswered { pushes: asked, duration_ms });
+        }
+        self.batch_ended(batch, missed, says_something, now);
+    }
+
+    fn read_single(&mut self, batch: &mut PushBatch, answer: &HttpAnswer<'_>, now: Now) {
+        let Some(push_id) = batch.alone() else { return };
+        let head = answers::head(answer.status, answer.content_type, answer.committed, push_id);
+        if let (answers::Head::Committed, Some(request)) = (head, batch.find(push_id))
+            && let Some(read) = answers::single(answer.body, request)
+            && let Some(request) = batch.take(push_id)
+        {
+            self.committed(request, &read.calls, now);
+        }
+    }
+
+    fn read_verdicts(&mut self, batch: &mut PushBatch, body: &[u8], now: Now) {
+        let Some(answer) = answers::batch(body) else { return };
+        for result in &answer.pushes {
+            let Some(request) = batch.find(result.push_id) else { continue };
+            match result.verdict {
+                PushVerdict::Committed if answers::is_whole(&result.calls, request) => {
+                    if let Some(request) = batch.take(result.push_id) {
+                        self.committed(request, &result.calls, now);
+                    }
+                }
+                PushVerdict::Committed => {}
+                PushVerdict::Refused | PushVerdict::Expired => {
+                    let status = result.problem.as_ref().map_or(422, |problem| problem.status);
+                    self.refuse(batch, result.push_id, status);
+                }
+                PushVerdict::Retry => {
+                    if let Some(request) = batch.take(result.push_id) {
+                        self.put_back(request, Missed { from_store: true, ..Missed::LEFT_OUT }, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The store refuses a push for good.
+    fn refuse(&mut self, batch: &mut PushBatch, push_id: PushId, status: u16) {
+        let Some(request) = batch.take(push_id) else { return };
+        self.journal.push(Event::PushRejected { push_id, status });
+        let stream = request.stream;
+        drop(request);
+        self.reply_to(stream, push_id, Reply::StoreUnavailable);
+    }
+
+    /// A batch is not under way any more. What is left in it is put back.
+    fn batch_ended(&mut self, batch: PushBatch, missed: Missed, says_something: bool, now: Now) {
+        let (pushes, longest, store) = (batch.len(), batch.longest_asked(), &self.config.store);
+        let retry_in_ms = if says_something {
+            self.claims.answered(batch, store, now)
+        } else {
+            self.claims.failed(batch, missed, store, now)
+        };
+        if let Some((push_id, attempts)) = longest {
+            let (attempts, status) = (attempts.saturating_add(1), missed.status);
+            self.journal.push(Event::ClaimsMissed { pushes, push_id, attempts, status, retry_in_ms });
+        }
+    }
+
+    fn put_back(&mut self, request: ClaimRequest, missed: Missed, now: Now) {
+        let (push_id, attempts) = (request.push_id(), request.attempts.saturating_add(1));
+        let retry_in_ms = self.claims.put_back(request, missed, &self.config.store, now);
+        let status = missed.status;
+        self.journal.push(Event::ClaimsMissed { pushes: 1, push_id, attempts, status, retry_in_ms });
+    }
+
+    fn outcomes_answered(&mut self, batch: OutcomeBatch, answer: &HttpAnswer<'_>, now: Now) {
         let count = batch.len();
         if answer.status == Some(200) && takes_all(answer.body, count) {
             let duration_ms = now.since(batch.sent_at);
             self.backlog.landed(batch);
             self.journal.push(Event::OutcomesReported { count, duration_ms });
-        } else if let Some(status) = store_answer::rejection(answer.status, answer.content_type) {
+        } else if let Some(status) = answers::rejection(answer.status, answer.content_type) {
             self.backlog.landed(batch);
             self.journal.push(Event::OutcomesRejected { count, status });
         } else {
@@ -409,43 +636,15 @@ impl Dispatcher {
         }
     }
 
-    fn outcomes_failed(&mut self, batch: Batch, status: Option<u16>, now: Now) {
+    fn outcomes_failed(&mut self, batch: OutcomeBatch, status: Option<u16>, now: Now) {
         let count = batch.len();
         let (attempts, retry_in_ms) = self.backlog.failed(batch, &self.config.store, now.monotonic_ms, now);
         self.journal.push(Event::OutcomesDelayed { count, attempts, status, retry_in_ms });
     }
 
-    fn claims_answered(&mut self, request: ClaimRequest, answer: &HttpAnswer<'_>, now: Now) {
-        match store_answer::head(answer.status, answer.content_type, answer.committed, request.push_id) {
-            store_answer::Head::Committed => match store_answer::body(answer.body, request.calls) {
-                Some(answer) => self.settle(request, &answer, now),
-                None => self.postpone(request, answer.status, now, false),
-            },
-            store_answer::Head::Rejected(status) => self.reject(request, status),
-            store_answer::Head::Unclear(status) => self.postpone(request, status, now, false),
-        }
-    }
-
-    /// Puts a claim request off: the first time hardly at all, then longer each time.
-    fn postpone(&mut self, mut request: ClaimRequest, status: Option<u16>, now: Now, is_first: bool) {
-        self.stirred = true;
-        request.attempts = request.attempts.saturating_add(1);
+    fn store_head(&self, path: &'static str, timeout: std::time::Duration) -> RequestHead {
         let store = &self.config.store;
-        let [.., a, b, c, d] = *request.push_id.as_bytes();
-        let seed = u64::from(u32::from_be_bytes([a, b, c, d]));
-        let retry_in_ms = if is_first && status.is_none() {
-            0
-        } else {
-            backoff::pause(store.retry_initial_ms, store.retry_max_ms, request.attempts, seed)
-        };
-        let attempts = request.attempts;
-        self.journal.push(Event::ClaimsMissed { push_id: request.push_id, attempts, status, retry_in_ms });
-        self.outstanding.add(request, now.monotonic_ms.saturating_add(retry_in_ms));
-    }
-
-    fn store_head(&self, path: &'static str) -> RequestHead {
-        let store = &self.config.store;
-        let mut head = RequestHead::post_json(&store.cluster, &store.authority, Text::Static(path), store.timeout);
+        let mut head = RequestHead::post_json(&store.cluster, &store.authority, Text::Static(path), timeout);
         if let Some(authorization) = &store.authorization {
             head.add(Text::Static("authorization"), Text::Shared(Rc::clone(authorization.expose())));
         }
@@ -458,28 +657,4 @@ fn takes_all(body: &[u8], count: usize) -> bool {
     serde_json::from_slice::<OutcomesAnswer>(body).is_ok_and(|answer| {
         answer.recorded.saturating_add(answer.repeated).saturating_add(answer.refused) == count as u64
     })
-}
-
-/// The one callback of a call.
-fn callback_departure(business: &Rc<Business>, claim: Claim, now: Now) -> Departure {
-    let path = Text::Shared(Rc::clone(&business.path));
-    let mut head = RequestHead::post_json(&business.cluster, &business.authority, path, business.timeout);
-    let timestamp = now.wall_ms.div_euclid(1_000);
-    head.add(Text::Static("webhook-id"), Text::Owned(claim.call_id.to_string()));
-    head.add(Text::Static("webhook-timestamp"), Text::Owned(timestamp.to_string()));
-    if !business.signing_secrets.is_empty() {
-        let signature = callback::sign(&business.signing_secrets, &claim.call_id, timestamp, &claim.record);
-        head.add(Text::Static("webhook-signature"), Text::Owned(signature));
-    }
-    if let Some(trace) = &claim.trace {
-        let (traceparent, tracestate) = trace.child(claim.span_id);
-        head.add(Text::Static("traceparent"), Text::Owned(traceparent));
-        if let Some(tracestate) = tracestate {
-            head.add(Text::Static("tracestate"), Text::Owned(tracestate.to_owned()));
-        }
-    }
-    for (name, value) in &business.headers {
-        head.add(Text::Shared(Rc::clone(name)), Text::Shared(Rc::clone(value)));
-    }
-    Departure { head, ticket: Ticket(Errand::Callback(claim)) }
 }

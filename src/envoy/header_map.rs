@@ -63,6 +63,14 @@ impl HeaderMap {
 
 /// Replaces a map that exists.
 pub fn replace(map: MapType, pairs: &[(&str, &[u8])]) {
+    let bytes = serialize(pairs);
+    // SAFETY: the host reads this many bytes from there, and only before it returns. That it fails would mean that there is no
+    // such map; then there is nothing to replace.
+    let _ = unsafe { proxy_set_header_map_pairs(map, bytes.as_ptr(), bytes.len()) };
+}
+
+/// The ABI's form of a header map, see [`HeaderMap`].
+pub fn serialize(pairs: &[(&str, &[u8])]) -> Vec<u8> {
     let texts: usize = pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
     let mut bytes = Vec::with_capacity(4 + 8 * pairs.len() + texts);
     let mut write = |number: usize| bytes.extend_from_slice(&u32::try_from(number).unwrap_or_default().to_le_bytes());
@@ -77,9 +85,7 @@ pub fn replace(map: MapType, pairs: &[(&str, &[u8])]) {
             bytes.push(0);
         }
     }
-    // SAFETY: the host reads this many bytes from there, and only before it returns. That it fails would mean that there is no
-    // such map; then there is nothing to replace.
-    let _ = unsafe { proxy_set_header_map_pairs(map, bytes.as_ptr(), bytes.len()) };
+    bytes
 }
 
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {

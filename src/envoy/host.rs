@@ -1,62 +1,148 @@
-//! Hostcalls, in the core's words.
+//! Envoy as the worker's host.
 
 use std::cell::RefCell;
-use std::time::{Instant, SystemTime};
+use std::time::Duration;
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, Status};
+use proxy_wasm::types::{BufferType, LogLevel, MetricType, Status};
 
-use crate::answer::Answer;
-use crate::dispatcher::Refusal;
+use super::clock::{Clock, Random};
+use super::hostcalls as own;
+use crate::dispatcher::{OutgoingRequest, Refusal};
 use crate::exchange::first;
+use crate::host::Host;
 use crate::journal::Level;
-use crate::now::{Clocks, Now};
+use crate::metrics::{self, Counter, Gauge, Histogram, Metric};
+use crate::now::Now;
+use crate::reply::Reply;
+use crate::streams::StreamId;
 
-/// Random bytes taken from the host at a time: for 64 push ids.
-const RANDOM_BYTES: usize = 1_024;
-
-/// Reads the host's clocks: one hostcall each time, two once a second.
-pub struct Clock {
-    start: Instant,
-    clocks: RefCell<Clocks>,
+thread_local! {
+    /// Envoy's statistics, defined once for each VM: the host makes a new entry at every definition.
+    static METERS: Meters = Meters::define();
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self { start: Instant::now(), clocks: RefCell::default() }
+/// See the [module](self).
+pub struct Envoy {
+    /// The root context's number.
+    root: u32,
+    clock: Clock,
+    random: RefCell<Random>,
+    /// The shared queue that wakes the root; `None` if the host has none to give.
+    wake_queue: Option<u32>,
+}
+
+impl Envoy {
+    pub fn new(root: u32) -> Self {
+        // From the first moment on, so that whoever reads the statistics finds them all.
+        METERS.with(|_| ());
+        let mut random = Random::default();
+        // A queue wakes only the context that registered it last, so each root has one under a name of its own.
+        let wake_queue = random.draw().and_then(|bytes| {
+            let name = format!("privatenumber.wake.{:032x}", u128::from_be_bytes(bytes));
+            hostcalls::register_shared_queue(&name).ok()
+        });
+        Self { root, clock: Clock::default(), random: RefCell::new(random), wake_queue }
+    }
+
+    /// Takes a wake-up out of the queue. Each has a notice of its own.
+    pub fn take_wake_up(queue: u32) {
+        let _ = hostcalls::dequeue_shared_queue(queue);
     }
 }
 
-impl Clock {
-    /// This moment.
-    pub fn now(&self) -> Now {
-        let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.clocks.borrow_mut().now(self.start.elapsed(), wall)
+impl Host for Envoy {
+    fn now(&self) -> Now {
+        self.clock.now()
     }
-}
 
-/// Random bits from the host, some in store: a hostcall is dearer than its bytes.
-pub struct Random {
-    bytes: [u8; RANDOM_BYTES],
-    used: usize,
-}
-
-impl Default for Random {
-    fn default() -> Self {
-        Self { bytes: [0; RANDOM_BYTES], used: RANDOM_BYTES }
+    fn random(&self) -> Option<[u8; 16]> {
+        self.random.borrow_mut().draw()
     }
-}
 
-impl Random {
-    /// 128 bits that were given to nobody else; `None` if the host has none to give.
-    pub fn draw(&mut self) -> Option<[u8; 16]> {
-        if self.used >= RANDOM_BYTES {
-            getrandom::fill(&mut self.bytes).ok()?;
-            self.used = 0;
+    fn dispatch(&self, request: &OutgoingRequest) -> Result<u32, Refusal> {
+        let head = &request.head;
+        let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let result = hostcalls::dispatch_http_call(&head.cluster, headers, Some(request.body()), vec![], head.timeout);
+        result.map_err(|status| match status {
+            // An unknown cluster; the pseudo headers that would be the other reason are always there.
+            Status::BadArgument => Refusal::NoCluster,
+            _ => Refusal::NoHealthyHost,
+        })
+    }
+
+    fn reply(&self, stream: StreamId, reply: &Reply) {
+        // A stream that has ended has no context any more.
+        if own::set_effective_context(stream) {
+            self::reply(reply);
+            own::set_effective_context(self.root);
         }
-        let drawn = self.bytes.get(self.used..)?.first_chunk().copied()?;
-        self.used += drawn.len();
-        Some(drawn)
+    }
+
+    fn wake(&self) -> bool {
+        self.wake_queue.is_some_and(|queue| hostcalls::enqueue_shared_queue(queue, Some(b"!")).is_ok())
+    }
+
+    fn set_timer(&self, period_ms: u64) {
+        let _ = hostcalls::set_tick_period(Duration::from_millis(period_ms));
+    }
+
+    fn log_level(&self) -> Option<Level> {
+        let least = hostcalls::get_log_level().ok()? as u32;
+        [Level::Debug, Level::Info, Level::Warn, Level::Error]
+            .into_iter()
+            .find(|level| host_level(*level) as u32 >= least)
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        log(level, line);
+    }
+
+    fn add(&self, metric: Metric, change: i64) {
+        METERS.with(|meters| {
+            let id = match metric {
+                Metric::Counter(counter) => meters.counters.get(counter as usize),
+                Metric::Gauge(gauge) => meters.gauges.get(gauge as usize),
+            };
+            if let Some(id) = id.copied().flatten() {
+                let _ = hostcalls::increment_metric(id, change);
+            }
+        });
+    }
+
+    fn record(&self, histogram: Histogram, value: u64) {
+        METERS.with(|meters| {
+            if let Some(id) = meters.histograms.get(histogram as usize).copied().flatten() {
+                let _ = hostcalls::record_metric(id, value);
+            }
+        });
+    }
+
+    fn drained(&self) {
+        let _ = hostcalls::done();
+    }
+}
+
+/// The host's ids of the closed set. One that could not be defined is not counted.
+struct Meters {
+    counters: Vec<Option<u32>>,
+    gauges: Vec<Option<u32>>,
+    histograms: Vec<Option<u32>>,
+}
+
+impl Meters {
+    /// Defines the whole set, and says in it which build this is.
+    fn define() -> Self {
+        let define = |kind: MetricType, name: &str| hostcalls::define_metric(kind, name).ok();
+        if let Some(id) = define(MetricType::Gauge, &metrics::build_info()) {
+            // Set, not added to: it is 1 however many VMs share it.
+            let _ = hostcalls::record_metric(id, 1);
+        }
+        Self {
+            counters: Counter::ALL.iter().map(|one| define(MetricType::Counter, one.name())).collect(),
+            gauges: Gauge::ALL.iter().map(|one| define(MetricType::Gauge, one.name())).collect(),
+            histograms: Histogram::ALL.iter().map(|one| define(MetricType::Histogram, one.name())).collect(),
+        }
     }
 }
 
@@ -73,22 +159,16 @@ pub fn body(buffer: BufferType, size: usize) -> Vec<u8> {
     hostcalls::get_buffer(buffer, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// Answers the request in the store's place.
-pub fn answer(answer: &Answer) {
+/// Answers the stream of the effective context.
+pub fn reply(reply: &Reply) {
     let mut headers = vec![("content-type", "application/json")];
-    headers.extend_from_slice(answer.headers());
-    let _ = hostcalls::send_http_response(u32::from(answer.status()), headers, Some(&answer.body()));
+    headers.extend_from_slice(reply.headers());
+    own::send_local_response(reply.status(), reply.details(), &headers, &reply.body());
 }
 
 /// Writes a line to Envoy's log.
 pub fn log(level: Level, line: &str) {
     let _ = hostcalls::log(host_level(level), line);
-}
-
-/// The least level of lines that Envoy's log takes now; `None` for none of them.
-pub fn log_level() -> Option<Level> {
-    let least = hostcalls::get_log_level().ok()? as u32;
-    [Level::Debug, Level::Info, Level::Warn, Level::Error].into_iter().find(|level| host_level(*level) as u32 >= least)
 }
 
 fn host_level(level: Level) -> LogLevel {
@@ -97,14 +177,5 @@ fn host_level(level: Level) -> LogLevel {
         Level::Info => LogLevel::Info,
         Level::Warn => LogLevel::Warn,
         Level::Error => LogLevel::Error,
-    }
-}
-
-/// Why Envoy refused to send a request.
-pub fn refusal(status: Status) -> Refusal {
-    match status {
-        // An unknown cluster; the pseudo headers that would be the other reason are always there.
-        Status::BadArgument => Refusal::NoCluster,
-        _ => Refusal::NoHealthyHost,
     }
 }

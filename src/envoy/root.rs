@@ -1,46 +1,38 @@
-//! The root context: reads the configuration, sends what is to leave, hears the answers.
+//! The root context: reads the configuration, and passes on answers, wake-ups and ticks.
 
 use std::rc::Rc;
 
-use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{BufferType, ContextType, MapType};
 
 use super::header_map::HeaderMap;
-use super::host;
+use super::host::{self, Envoy};
 use super::stream::Stream;
-use super::worker::Worker;
 use crate::config::Config;
 use crate::dispatcher::HttpAnswer;
 use crate::exchange::first;
 use crate::journal::Level;
-use crate::now::Now;
+use crate::worker::Worker;
 
 /// As much of a callback's answer as tells Envoy's own from a business's.
 const ANSWER_BEGINNING: usize = 512;
 
 /// See the [module](self).
-#[derive(Default)]
 pub struct Root {
-    worker: Option<Rc<Worker>>,
+    id: u32,
+    worker: Option<Rc<Worker<Envoy>>>,
 }
 
 impl Root {
-    fn work(&self, now: Now) {
-        let Some(worker) = &self.worker else { return };
-        worker.pump(now);
-        if worker.is_drained() {
-            worker.note_drained(now);
-            let _ = hostcalls::done();
-        }
+    pub fn new(id: u32) -> Self {
+        Self { id, worker: None }
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, header_count: usize, body_size: usize, _trailer_count: usize) {
         let Some(worker) = &self.worker else { return };
-        let now = worker.now();
-        let is_callback = worker.dispatcher.borrow().is_callback(token);
+        let is_callback = worker.is_callback(token);
         // An answer that was cut off has no headers, and asking for one would trap the VM.
         let map = if header_count > 0 { HeaderMap::of(MapType::HttpCallResponseHeaders) } else { HeaderMap::default() };
         let headers = map.pairs();
@@ -59,8 +51,7 @@ impl Context for Root {
             committed: first(&headers, privatenumber_contract::paths::COMMITTED_HEADER),
             body: &body,
         };
-        worker.dispatcher.borrow_mut().answered(token, &answer, now);
-        self.work(now);
+        worker.response(token, &answer);
     }
 
     fn on_done(&mut self) -> bool {
@@ -80,7 +71,7 @@ impl RootContext for Root {
         let json = host::body(BufferType::PluginConfiguration, size);
         match Config::from_json(&json, &|name| std::env::var(name).ok()) {
             Ok(config) => {
-                self.worker = Some(Rc::new(Worker::new(config)));
+                self.worker = Some(Rc::new(Worker::new(Rc::new(config), Envoy::new(self.id))));
                 true
             }
             Err(errors) => {
@@ -94,18 +85,18 @@ impl RootContext for Root {
 
     fn on_queue_ready(&mut self, queue: u32) {
         let Some(worker) = &self.worker else { return };
-        worker.answer_bell(queue);
-        self.work(worker.now());
+        Envoy::take_wake_up(queue);
+        worker.woken();
     }
 
     fn on_tick(&mut self) {
         let Some(worker) = &self.worker else { return };
-        self.work(worker.now());
+        worker.tick();
     }
 
-    fn create_http_context(&self, _id: u32) -> Option<Box<dyn HttpContext>> {
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
         // Envoy makes no stream before a configuration was taken; if it did, the stream would leave everything alone.
-        Some(Box::new(Stream::new(self.worker.clone())))
+        Some(Box::new(Stream::new(id, self.worker.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::{HeaderEdits, Removed, Signed};
-use crate::answer::Answer;
 use crate::callback::TraceContext;
 use crate::cdr::InvalidPush;
 use crate::config::Config;
 use crate::now::Now;
+use crate::reply::Reply;
+use crate::streams::StreamId;
 
 /// What the route to the store demands, and what nobody outside can set (`envoy.yaml` removes it): were the route's path and
 /// `push_path` ever to differ, pushes that nobody has checked would otherwise reach the store.
@@ -22,18 +23,19 @@ pub fn is_push<N: AsRef<str>, V: AsRef<[u8]>>(config: &Config, headers: &[(N, V)
 /// Examines the headers of a request: `None` for one that is no push, and the answer for one that is refused.
 pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     config: &Config,
+    stream: StreamId,
     headers: &[(N, V)],
     is_end: bool,
     now: Now,
-) -> Result<Option<Signed>, Answer> {
+) -> Result<Option<Signed>, Reply> {
     if !is_push(config, headers) {
         return Ok(None);
     }
     if first(headers, ":method") != Some(b"POST") {
-        return Err(Answer::MethodNotAllowed);
+        return Err(Reply::MethodNotAllowed);
     }
     if !first(headers, "content-type").is_some_and(is_json) {
-        return Err(Answer::UnsupportedMediaType);
+        return Err(Reply::UnsupportedMediaType);
     }
     // Wider than a length can be here: what does not fit is too large as well.
     let declared =
@@ -41,16 +43,19 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     if declared
         .is_some_and(|length| usize::try_from(length).map_or(true, |length| length > config.limits.max_body_bytes))
     {
-        return Err(Answer::TooLarge(config.limits.max_body_bytes));
+        return Err(Reply::TooLarge(config.limits.max_body_bytes));
     }
     let pairs = headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
-    let application = config.authenticator.authenticate(pairs, now.wall_ms).map_err(Answer::Unauthorized)?;
+    let authenticated = config.authenticator.authenticate(pairs, now.wall_ms).map_err(Reply::Unauthorized)?;
     if is_end {
-        return Err(Answer::Invalid(InvalidPush { pointer: "".into(), reason: "the body is missing".into() }));
+        return Err(Reply::Invalid(InvalidPush { pointer: "".into(), reason: "the body is missing".into() }));
     }
     Ok(Some(Signed {
-        app_key: application.app_key.clone(),
-        ak: application.ak.clone(),
+        stream,
+        app_key: authenticated.application.app_key.clone(),
+        ak: authenticated.application.ak.clone(),
+        scheme: authenticated.scheme.name(),
+        covered: authenticated.covered,
         trace: TraceContext::parse(only(headers, "traceparent"), first(headers, "tracestate")),
     }))
 }

@@ -1,22 +1,24 @@
-//! One push: from its headers to Huawei's answer.
+//! One push: from its headers to the reply to Huawei.
 //!
-//! An [`Exchange`] is fed the events of one HTTP stream and says what to do to it. The claim request it makes lives in its
-//! state and leaves it exactly once: with the store's answer, or to the root ([`Exchange::gone`]).
+//! An [`Exchange`] is fed the events of one HTTP stream and says what to do to it. Its claim request leaves it exactly once. In
+//! `headers: hold` that is when the push is complete: the worker asks the store and answers the stream. In `headers: pass` the push
+//! itself goes to the store, and the claim request leaves with the store's answer, or to the worker that asks again.
 
 mod intake;
 
 use std::borrow::Cow;
 
-use privatenumber_contract::{Push, PushId, paths};
+use privatenumber_contract::{Application, Push, PushId, Signature, paths};
 
-use crate::answer::Answer;
 use crate::callback::TraceContext;
 use crate::cdr::{Contents, Reader, decode};
-use crate::config::Config;
-use crate::dispatcher::store_answer::{self, Head};
-use crate::dispatcher::{ClaimRequest, Dispatcher};
-use crate::journal::Event;
+use crate::config::{Config, HeadersMode};
+use crate::dispatcher::Dispatcher;
 use crate::now::Now;
+use crate::reply::Reply;
+use crate::store::answers::{self, Head};
+use crate::store::{ClaimRequest, Draft};
+use crate::streams::StreamId;
 
 pub use intake::{first, is_push};
 
@@ -26,10 +28,11 @@ pub enum AtHeaders {
     /// Not a push: leave the request alone, now and later (promise P5).
     LeaveAlone,
     /// Answer now.
-    Answer(Answer),
-    /// Read the body before deciding. What is to be edited of the headers comes with it, for the mode that lets them go
-    /// ahead; the mode that holds them applies it together with the body.
-    ReadBody(HeaderEdits),
+    Answer(Reply),
+    /// Hold the headers and read the body.
+    Hold,
+    /// Edit the headers, let them go ahead and read the body.
+    Pass(HeaderEdits),
 }
 
 /// What to change of a message's headers: what is set is not removed.
@@ -84,7 +87,7 @@ pub enum AtBody {
     /// Wait for more.
     Wait,
     /// Answer now.
-    Answer(Answer),
+    Answer(Reply),
 }
 
 /// What to do once the request's body is complete.
@@ -93,9 +96,13 @@ pub enum AtEnd<'e> {
     /// Leave the request alone.
     LeaveAlone,
     /// Answer now.
-    Answer(Answer),
-    /// It is answered already: it goes nowhere.
-    Hold,
+    Answer(Reply),
+    /// It goes nowhere: it waits for its reply, or has it already. `reset` says that somebody else's response has begun and must
+    /// be cut off, because whoever sends it may be waiting for the rest of the request.
+    Hold {
+        /// Whether to cut the response off.
+        reset: bool,
+    },
     /// Replace the body by this and let the request go on to the store.
     Forward(&'e [u8]),
 }
@@ -120,9 +127,11 @@ enum State {
     /// Not a push, or nothing known yet.
     #[default]
     Untouched,
-    /// The headers are good; the body is awaited.
+    /// The headers are good; the body is awaited. The stream is held.
     Reading(Signed),
-    /// Asked of the store.
+    /// The worker asks the store, and answers the stream, which is held.
+    Waiting(StreamId),
+    /// The store was asked by the stream itself.
     Asking(ClaimRequest),
     /// The store has committed; its body, with the claims, is awaited.
     Committed(ClaimRequest),
@@ -130,96 +139,130 @@ enum State {
     Replacing(Cow<'static, [u8]>),
     /// The same, if anything is; and the request's body must not go on, for somebody answered before it was complete.
     Preempted(Option<Cow<'static, [u8]>>),
-    /// Nothing is left to do.
+    /// Nothing is left to do, and nothing of the request may go on.
     Over,
 }
 
 /// A push whose headers are good.
 #[derive(Debug)]
 struct Signed {
+    stream: StreamId,
     app_key: String,
     ak: Option<String>,
+    scheme: &'static str,
+    covered: [u8; 32],
     trace: Option<TraceContext>,
 }
 
 impl Exchange {
-    /// The request's headers have come. `is_end` says that there is no body.
+    /// The headers of the request on `stream` have come. `is_end` says that there is no body.
     pub fn request_headers<N: AsRef<str>, V: AsRef<[u8]>>(
         &mut self,
         config: &Config,
         dispatcher: &mut Dispatcher,
+        stream: StreamId,
         headers: &[(N, V)],
         is_end: bool,
         now: Now,
     ) -> AtHeaders {
-        match intake::examine(config, headers, is_end, now) {
-            Ok(None) => AtHeaders::LeaveAlone,
-            Ok(Some(signed)) => {
-                self.state = State::Reading(signed);
-                AtHeaders::ReadBody(intake::forward_edits(config))
-            }
-            Err(answer) => AtHeaders::Answer(self.refuse(dispatcher, None, answer)),
+        let signed = match intake::examine(config, stream, headers, is_end, now) {
+            Ok(Some(signed)) => signed,
+            Ok(None) => return AtHeaders::LeaveAlone,
+            Err(reply) => return AtHeaders::Answer(self.refuse(dispatcher, None, reply)),
+        };
+        if let Err(reply) = dispatcher.begin(stream, now) {
+            return AtHeaders::Answer(self.refuse(dispatcher, None, reply));
+        }
+        self.state = State::Reading(signed);
+        match config.headers {
+            HeadersMode::Hold => AtHeaders::Hold,
+            HeadersMode::Pass => AtHeaders::Pass(intake::forward_edits(config)),
         }
     }
 
     /// More of the request's body has come; it has `size` bytes so far.
-    pub fn request_body(&mut self, config: &Config, dispatcher: &mut Dispatcher, size: usize) -> AtBody {
-        match &self.state {
-            State::Reading(_) if size > config.limits.max_body_bytes => {
-                AtBody::Answer(self.refuse(dispatcher, None, Answer::TooLarge(config.limits.max_body_bytes)))
+    pub fn request_body(&mut self, config: &Config, dispatcher: &mut Dispatcher, size: usize, now: Now) -> AtBody {
+        let stream = match &self.state {
+            State::Untouched => return AtBody::LeaveAlone,
+            State::Reading(signed) => signed.stream,
+            State::Asking(_) | State::Committed(_) | State::Replacing(_) => return AtBody::LeaveAlone,
+            State::Waiting(_) | State::Preempted(_) | State::Over => return AtBody::Wait,
+        };
+        if !dispatcher.holds(stream) {
+            // It gave way, and is answered.
+            self.state = State::Over;
+            return AtBody::Wait;
+        }
+        let room = if size > config.limits.max_body_bytes {
+            Err(Reply::TooLarge(config.limits.max_body_bytes))
+        } else {
+            dispatcher.grow(stream, size, now)
+        };
+        match room {
+            Ok(()) => AtBody::Wait,
+            Err(reply) => {
+                dispatcher.release(stream);
+                AtBody::Answer(self.refuse(dispatcher, None, reply))
             }
-            State::Reading(_) | State::Preempted(_) => AtBody::Wait,
-            _ => AtBody::LeaveAlone,
         }
     }
 
-    /// The request's body is complete, with its last chunk or with trailers. `push_id` is drawn for this push.
+    /// The request's body is complete, with its last chunk or with trailers. `push_id` is drawn for this push; without one of
+    /// its own a push must not be claimed.
     pub fn request_end(
         &mut self,
         config: &Config,
         dispatcher: &mut Dispatcher,
         body: &[u8],
-        push_id: PushId,
+        push_id: Option<PushId>,
         now: Now,
     ) -> AtEnd<'_> {
-        let signed = match std::mem::take(&mut self.state) {
+        let signed = match std::mem::replace(&mut self.state, State::Over) {
             State::Reading(signed) => signed,
-            State::Preempted(body) => {
-                self.state = State::Preempted(body);
-                return AtEnd::Hold;
+            State::Untouched => {
+                self.state = State::Untouched;
+                return AtEnd::LeaveAlone;
             }
             // Told of the end twice: what was asked of the store stays asked.
             other => {
+                let goes_on = matches!(other, State::Asking(_) | State::Committed(_) | State::Replacing(_));
+                let reset = matches!(other, State::Preempted(Some(_)));
                 self.state = other;
-                return AtEnd::LeaveAlone;
+                return if goes_on { AtEnd::LeaveAlone } else { AtEnd::Hold { reset } };
             }
         };
-        if body.len() > config.limits.max_body_bytes {
-            let answer = Answer::TooLarge(config.limits.max_body_bytes);
-            return AtEnd::Answer(self.refuse(dispatcher, None, answer));
+        let stream = signed.stream;
+        if !dispatcher.holds(stream) {
+            return AtEnd::Hold { reset: false };
         }
-        match claim_request(config, dispatcher, signed, body, push_id, now) {
-            Ok(request) => {
+        let request = match push_id {
+            None => Err(Reply::StoreUnavailable),
+            Some(_) if body.len() > config.limits.max_body_bytes => Err(Reply::TooLarge(config.limits.max_body_bytes)),
+            Some(push_id) => claim_request(config, dispatcher, signed, body, push_id, now),
+        };
+        match (request, config.headers) {
+            (Ok(request), HeadersMode::Hold) => {
+                self.state = State::Waiting(stream);
+                dispatcher.ask(request, stream, body.len(), now);
+                AtEnd::Hold { reset: false }
+            }
+            (Ok(request), HeadersMode::Pass) => {
+                dispatcher.release(stream);
                 self.state = State::Asking(request);
                 match &self.state {
-                    State::Asking(request) => AtEnd::Forward(request.body()),
+                    State::Asking(request) => AtEnd::Forward(request.json()),
                     _ => AtEnd::LeaveAlone,
                 }
             }
-            Err(answer) => AtEnd::Answer(self.refuse(dispatcher, Some(push_id), answer)),
+            (Err(reply), _) => {
+                dispatcher.release(stream);
+                AtEnd::Answer(self.refuse(dispatcher, push_id, reply))
+            }
         }
     }
 
-    /// The request's body is complete, and there is no push id to be had: without one of its own a push must not be claimed.
-    pub fn request_end_without_push_id(&mut self, dispatcher: &mut Dispatcher) -> AtEnd<'static> {
-        match self.state {
-            State::Reading(_) => AtEnd::Answer(self.refuse(dispatcher, None, Answer::StoreUnavailable)),
-            State::Preempted(_) => AtEnd::Hold,
-            _ => AtEnd::LeaveAlone,
-        }
-    }
-
-    /// The response's headers have come: the store's, or Envoy's own in its place. `is_end` says that there is no body.
+    /// The response's headers have come: the store's, Envoy's own, or those of the reply that the worker gave. `is_end` says that
+    /// there is no body.
     pub fn response_headers(
         &mut self,
         dispatcher: &mut Dispatcher,
@@ -231,7 +274,10 @@ impl Exchange {
     ) -> AtResponse {
         let request = match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(request) => request,
-            State::Reading(signed) => return self.preempted(dispatcher, signed, status, is_end),
+            State::Reading(signed) => {
+                return self.preempted(dispatcher, signed.stream, Some(signed), status, is_end);
+            }
+            State::Waiting(stream) => return self.preempted(dispatcher, stream, None, status, is_end),
             // Another answer takes the place of the store's, whose claims are lost with it.
             State::Committed(request) => {
                 dispatcher.ask_again(request, None, now);
@@ -243,14 +289,14 @@ impl Exchange {
             }
         };
         let push_id = request.push_id();
-        let head = store_answer::head(status, content_type, committed, push_id);
-        let answer = match head {
-            Head::Committed => Answer::Recorded,
-            Head::Rejected(_) | Head::Unclear(_) => Answer::StoreUnavailable,
+        let head = answers::head(status, content_type, committed, push_id);
+        let reply = match head {
+            Head::Committed => Reply::Recorded,
+            Head::Rejected(_) | Head::Unclear(_) => Reply::StoreUnavailable,
         };
-        let body = if is_end { Cow::default() } else { answer.body() };
-        let edits = response_edits(&answer, body.len());
-        note_answer(dispatcher, Some(push_id), &answer);
+        let body = if is_end { Cow::default() } else { reply.body() };
+        let edits = response_edits(&reply, body.len());
+        dispatcher.note_reply(Some(push_id), &reply);
         self.state = match head {
             Head::Committed if !is_end => State::Committed(request),
             Head::Committed => {
@@ -269,30 +315,39 @@ impl Exchange {
         AtResponse::Become(edits)
     }
 
-    /// Somebody answers a push that is not complete: not the store, which has not been asked, so that no 200 may pass. Other
-    /// answers may be Envoy's own and say more than ours; Huawei pushes again after any of them.
+    /// A push is answered that has not been asked for, or whose verdict is awaited. If the stream is not held any more, the worker
+    /// gave this reply. Otherwise somebody else did, who cannot know a verdict: no 200 may pass. Other answers may be Envoy's own
+    /// and say more than ours; Huawei pushes again after any of them.
     fn preempted(
         &mut self,
         dispatcher: &mut Dispatcher,
-        signed: Signed,
+        stream: StreamId,
+        reading: Option<Signed>,
         status: Option<u16>,
         is_end: bool,
     ) -> AtResponse {
-        if status.is_some_and(|status| status >= 400) {
-            self.state = State::Reading(signed);
+        if !dispatcher.holds(stream) {
             return AtResponse::LeaveAlone;
         }
-        let answer = Answer::StoreUnavailable;
-        let body = (!is_end).then(|| answer.body());
-        let edits = response_edits(&answer, body.as_ref().map_or(0, |body| body.len()));
-        note_answer(dispatcher, None, &answer);
+        if status.is_some_and(|status| status >= 400) {
+            match reading {
+                Some(signed) => self.state = State::Reading(signed),
+                None => drop(dispatcher.release(stream)),
+            }
+            return AtResponse::LeaveAlone;
+        }
+        dispatcher.release(stream);
+        let reply = Reply::StoreUnavailable;
+        let body = (!is_end).then(|| reply.body());
+        let edits = response_edits(&reply, body.as_ref().map_or(0, |body| body.len()));
+        dispatcher.note_reply(None, &reply);
         self.state = State::Preempted(body);
         AtResponse::Become(edits)
     }
 
-    /// Whether the response's headers matter: of a push whose answer was not seen yet.
+    /// Whether the response's headers matter: of a push whose reply was not seen yet.
     pub fn awaits_response(&self) -> bool {
-        matches!(self.state, State::Reading(_) | State::Asking(_) | State::Committed(_))
+        matches!(self.state, State::Reading(_) | State::Waiting(_) | State::Asking(_) | State::Committed(_))
     }
 
     /// Whether the response's body is to be gathered.
@@ -304,11 +359,11 @@ impl Exchange {
     pub fn response_end(&mut self, dispatcher: &mut Dispatcher, body: &[u8], now: Now) -> Option<Cow<'static, [u8]>> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Committed(request) => {
-                match store_answer::body(body, request.calls) {
-                    Some(answer) => dispatcher.settle(request, &answer, now),
+                match answers::single(body, &request) {
+                    Some(answer) => dispatcher.settle(request, &answer.calls, now),
                     None => dispatcher.ask_again(request, Some(200), now),
                 }
-                Some(Answer::Recorded.body())
+                Some(Reply::Recorded.body())
             }
             State::Replacing(body) => Some(body),
             State::Preempted(body) => {
@@ -322,82 +377,71 @@ impl Exchange {
         }
     }
 
-    /// The stream is over, in whatever way. A claim whose answer was not seen goes to the root.
+    /// The stream is over, in whatever way. A claim whose answer was not seen is asked for again.
     pub fn gone(&mut self, dispatcher: &mut Dispatcher, now: Now) {
-        if let State::Asking(request) | State::Committed(request) = std::mem::replace(&mut self.state, State::Over) {
-            dispatcher.ask_again(request, None, now);
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(request) | State::Committed(request) => dispatcher.ask_again(request, None, now),
+            State::Reading(Signed { stream, .. }) | State::Waiting(stream) => drop(dispatcher.release(stream)),
+            State::Untouched | State::Replacing(_) | State::Preempted(_) | State::Over => {}
         }
     }
 
-    fn refuse(&mut self, dispatcher: &mut Dispatcher, push_id: Option<PushId>, answer: Answer) -> Answer {
+    fn refuse(&mut self, dispatcher: &mut Dispatcher, push_id: Option<PushId>, reply: Reply) -> Reply {
         self.state = State::Over;
-        note_answer(dispatcher, push_id, &answer);
-        answer
+        dispatcher.note_reply(push_id, &reply);
+        reply
     }
-}
-
-fn note_answer(dispatcher: &mut Dispatcher, push_id: Option<PushId>, answer: &Answer) {
-    let pointer = match answer {
-        Answer::Invalid(invalid) => Some(invalid.pointer.to_string()),
-        _ => None,
-    };
-    dispatcher.note(Event::PushAnswered {
-        answer: answer.kind(),
-        status: answer.status(),
-        push_id,
-        pointer,
-        reason: answer.reason().map(Cow::into_owned),
-    });
 }
 
 /// Reads the body, reshapes it and finds room for it.
 fn claim_request(
     config: &Config,
-    dispatcher: &Dispatcher,
+    dispatcher: &mut Dispatcher,
     signed: Signed,
     body: &[u8],
     push_id: PushId,
     now: Now,
-) -> Result<ClaimRequest, Answer> {
+) -> Result<ClaimRequest, Reply> {
     let text = decode(body);
-    let claim_deadline = now.wall_ms.saturating_add(config.store.claim_deadline_ms);
-    let reader = Reader { authenticator: &config.authenticator, app_key: &signed.app_key, claim_deadline };
-    let (calls, parked, event) = match reader.read(&text).map_err(Answer::Invalid)? {
+    let ttl_ms = config.store.claim_deadline_ms;
+    let claim_deadline = now.wall_ms.saturating_add_unsigned(ttl_ms);
+    let reader = Reader { authenticator: &config.authenticator, app_key: &signed.app_key, claim_deadline, ttl_ms };
+    let (calls, parked, event) = match reader.read(&text).map_err(Reply::Invalid)? {
         Contents::Calls { calls, parked } => (calls, parked, None),
         Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),
     };
-    let (call_count, parked_count) = (calls.len(), parked.len());
-    let app_key = Cow::Borrowed(signed.app_key.as_str());
-    let (age_ms, application, signature) = (None, None, None);
-    let push =
-        Push { push_id, app_key, received_at: now.wall_ms, age_ms, application, signature, calls, parked, event };
-    let mut request = Vec::with_capacity(body.len());
-    // Texts and numbers only: serialising into memory cannot fail.
-    if serde_json::to_writer(&mut request, &push).is_err() {
-        return Err(Answer::StoreUnavailable);
-    }
-    // A push without calls is pending, too.
-    let permit = dispatcher.admit(call_count.max(1), request.len(), signed.ak.as_deref()).ok_or(Answer::Busy)?;
-    Ok(ClaimRequest {
+    let push = Push {
         push_id,
-        body: request,
-        calls: call_count,
-        parked: parked_count,
-        trace: signed.trace,
-        permit,
-        attempts: 0,
-        asked_at: now.monotonic_ms,
-    })
+        app_key: Cow::Borrowed(signed.app_key.as_str()),
+        received_at: now.wall_ms,
+        age_ms: None,
+        application: signed
+            .ak
+            .as_deref()
+            .map(|ak| Application { ak: Some(Cow::Borrowed(ak)), ..Application::default() }),
+        signature: Some(Signature {
+            scheme: Cow::Borrowed(signed.scheme),
+            hash: String::from_utf8_lossy(&signed.covered),
+        }),
+        calls,
+        parked,
+        event,
+    };
+    // A CDR's text, and what is taken from it.
+    let draft = Draft::new(&push, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
+    // A push without calls is pending, too.
+    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
+    Ok(draft.admitted(permit, signed.trace, now))
 }
 
 /// Edits that make a response of the store, or of Envoy, our own answer.
-fn response_edits(answer: &Answer, body_length: usize) -> HeaderEdits {
+fn response_edits(reply: &Reply, body_length: usize) -> HeaderEdits {
     let mut set = vec![
-        (":status", Cow::Owned(answer.status().to_string())),
+        (":status", Cow::Owned(reply.status().to_string())),
         ("content-type", Cow::Borrowed("application/json")),
         ("content-length", Cow::Owned(body_length.to_string())),
     ];
-    set.extend(answer.headers().iter().map(|(name, value)| (*name, Cow::Borrowed(*value))));
+    set.extend(reply.headers().iter().map(|(name, value)| (*name, Cow::Borrowed(*value))));
     HeaderEdits { remove: Removed::OfAnswer, set }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use end_to_end::products;
+use harness::products;
 
 use crate::build;
 use crate::command::{cargo, succeed};

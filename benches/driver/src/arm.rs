@@ -8,12 +8,12 @@ mod stack;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use end_to_end::configuration::{Configuration, HeadersMode};
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::process::Process;
-use end_to_end::store::Store;
+use harness::configuration::{Configuration, HeadersMode};
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::process::Process;
+use harness::store::Store;
 use serde_json::{Value, json};
 
 use crate::cores;

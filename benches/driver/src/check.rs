@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::gateway::{DEMO_APP_KEY, DEMO_SECRET};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::gateway::{DEMO_APP_KEY, DEMO_SECRET};
+use harness::huawei::{Huawei, calls};
+use harness::store::Store;
+use harness::wait;
 use hyper::body::Bytes;
 use privatenumber_contract::{CallState, Record};
 use privatenumber_sim::huawei::{Cdr, Scheme, push_body};

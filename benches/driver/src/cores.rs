@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::memory::Resident;
+use harness::memory::Resident;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 const ARMS: usize = 0;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use end_to_end::{envoy_binary, open_files};
+use harness::{envoy_binary, open_files};
 
 use crate::arm::{Arm, Running};
 use crate::measure::Bench;

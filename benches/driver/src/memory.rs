@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use end_to_end::envoy_binary::EnvoyBinary;
+use harness::envoy_binary::EnvoyBinary;
 use tokio::time::Instant;
 
 use crate::arm::{Arm, Running};

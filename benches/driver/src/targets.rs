@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use end_to_end::products;
+use harness::products;
 
 use crate::arm::Arm;
 use crate::median::median;

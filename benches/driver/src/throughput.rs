@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::directory::Directory;
-use end_to_end::products;
+use harness::directory::Directory;
+use harness::products;
 use tokio::process::Command;
 
 use crate::cores;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use end_to_end::products;
+use harness::products;
 
 use crate::build::{FILTER, WASM_TARGET};
 use crate::command::{cargo, run, succeed};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::Configuration;
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::products;
 use serde_json::{Value, json};
 
 use super::{ROOM, TIMEOUT_MS};

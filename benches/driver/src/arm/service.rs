@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
-use end_to_end::process::{Process, Start};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::directory::Directory;
+use harness::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use harness::process::{Process, Start};
+use harness::products;
 use serde_json::json;
 
 use super::Arm;

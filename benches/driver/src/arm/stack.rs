@@ -1,9 +1,9 @@
 //! The real store, behind the arms of which it is a part.
 
 use anyhow::Result;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::DEMO_AK;
-use end_to_end::store::Store;
+use harness::directory::Directory;
+use harness::gateway::DEMO_AK;
+use harness::store::{Start, Store};
 use privatenumber_contract::{Binding, Private};
 use privatenumber_sim::huawei::CallSettings;
 
@@ -11,7 +11,7 @@ use crate::sinks::Counts;
 
 /// Starts it, its file in `directory`, and registers the binding that all calls are of.
 pub async fn start_store(directory: &Directory) -> Result<Store> {
-    let store = Store::start(directory).await?;
+    let store = Start::new(directory.join("store.sqlite3"), directory.join("store.log")).start().await?;
     let binding = Binding {
         id: Some(1_499_268_874),
         ak: Some(DEMO_AK.to_owned()),

@@ -1,4 +1,4 @@
-//! HTTP requests that the root sends: what the adapter hands to the host.
+//! The heads of HTTP requests that the worker sends.
 
 use std::rc::Rc;
 use std::time::Duration;

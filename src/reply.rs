@@ -1,4 +1,4 @@
-//! What Huawei is answered: one place for the table "Answers to Huawei" of the README.
+//! The reply to Huawei: one place for the table "Answers to Huawei" of the README.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::authentication::Refusal;
 use crate::cdr::InvalidPush;
 
-/// An answer to a push.
+/// A reply to a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Reply {
     /// Every CDR is recorded or parked, durably.
     Recorded,
     /// Not POST.
@@ -24,11 +24,13 @@ pub enum Answer {
     Invalid(InvalidPush),
     /// The store did not say that it has the push.
     StoreUnavailable,
-    /// As many calls are pending as the configuration allows.
+    /// As many calls are pending, or as many bytes are held, as the configuration allows.
     Busy,
+    /// The push was unfinished for long, and others needed its room.
+    GaveWay,
 }
 
-/// The body of every answer: Huawei's own result form; for errors with a JSON pointer and a reason, never with a value.
+/// The body of every reply: Huawei's own result form; for errors with a JSON pointer and a reason, never with a value.
 #[derive(Serialize)]
 struct Body<'a> {
     resultcode: String,
@@ -39,7 +41,7 @@ struct Body<'a> {
     reason: Option<Cow<'a, str>>,
 }
 
-impl Answer {
+impl Reply {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
@@ -47,23 +49,40 @@ impl Answer {
             Self::Invalid(_) => 400,
             Self::Unauthorized(_) => 401,
             Self::MethodNotAllowed => 405,
+            Self::GaveWay => 408,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType => 415,
             Self::StoreUnavailable | Self::Busy => 503,
         }
     }
 
-    /// The kind of answer, as metrics and logs call it.
-    pub fn kind(&self) -> AnswerKind {
+    /// The kind of reply, as metrics and logs call it.
+    pub fn kind(&self) -> ReplyKind {
         match self {
-            Self::Recorded => AnswerKind::Recorded,
-            Self::MethodNotAllowed => AnswerKind::MethodNotAllowed,
-            Self::TooLarge(_) => AnswerKind::TooLarge,
-            Self::UnsupportedMediaType => AnswerKind::UnsupportedMediaType,
-            Self::Unauthorized(_) => AnswerKind::Unauthorized,
-            Self::Invalid(_) => AnswerKind::Invalid,
-            Self::StoreUnavailable => AnswerKind::StoreUnavailable,
-            Self::Busy => AnswerKind::Busy,
+            Self::Recorded => ReplyKind::Recorded,
+            Self::MethodNotAllowed => ReplyKind::MethodNotAllowed,
+            Self::TooLarge(_) => ReplyKind::TooLarge,
+            Self::UnsupportedMediaType => ReplyKind::UnsupportedMediaType,
+            Self::Unauthorized(_) => ReplyKind::Unauthorized,
+            Self::Invalid(_) => ReplyKind::Invalid,
+            Self::StoreUnavailable => ReplyKind::StoreUnavailable,
+            Self::Busy => ReplyKind::Busy,
+            Self::GaveWay => ReplyKind::GaveWay,
+        }
+    }
+
+    /// What Envoy's access log shows as `%RESPONSE_CODE_DETAILS%`.
+    pub fn details(&self) -> &'static str {
+        match self.kind() {
+            ReplyKind::Recorded => "private_number_gateway:recorded",
+            ReplyKind::MethodNotAllowed => "private_number_gateway:method_not_allowed",
+            ReplyKind::TooLarge => "private_number_gateway:too_large",
+            ReplyKind::UnsupportedMediaType => "private_number_gateway:unsupported_media_type",
+            ReplyKind::Unauthorized => "private_number_gateway:unauthorized",
+            ReplyKind::Invalid => "private_number_gateway:invalid",
+            ReplyKind::StoreUnavailable => "private_number_gateway:store_unavailable",
+            ReplyKind::Busy => "private_number_gateway:busy",
+            ReplyKind::GaveWay => "private_number_gateway:gave_way",
         }
     }
 
@@ -79,7 +98,7 @@ impl Answer {
         }
     }
 
-    /// Why, for whoever reads the answer or the log; `None` for a success. Never holds a value of the push.
+    /// Why, for whoever reads the reply or the log; `None` for a success. Never holds a value of the push.
     pub fn reason(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Recorded => None,
@@ -90,17 +109,19 @@ impl Answer {
             Self::Invalid(invalid) => Some(invalid.reason.as_ref().into()),
             Self::StoreUnavailable => Some("the push could not be recorded; push it again".into()),
             Self::Busy => Some("too many callbacks are in flight; push it again".into()),
+            Self::GaveWay => Some("the push did not arrive in time, and others needed its room; push it again".into()),
         }
     }
 
     /// The body, JSON.
     pub fn body(&self) -> Cow<'static, [u8]> {
         let resultdesc = match self {
-            // Written once and for all: this is the answer to nearly every push.
+            // Written once and for all: this is the reply to nearly every push.
             Self::Recorded => return Cow::Borrowed(RECORDED),
             Self::Invalid(_) => "Bad Request",
             Self::Unauthorized(_) => "Unauthorized",
             Self::MethodNotAllowed => "Method Not Allowed",
+            Self::GaveWay => "Request Timeout",
             Self::TooLarge(_) => "Content Too Large",
             Self::UnsupportedMediaType => "Unsupported Media Type",
             Self::StoreUnavailable | Self::Busy => "Service Unavailable",
@@ -118,10 +139,10 @@ impl Answer {
 /// The body that Huawei documents for success.
 const RECORDED: &[u8] = br#"{"resultcode":"0","resultdesc":"Success"}"#;
 
-/// The closed set of answers, for metrics and logs.
+/// The closed set of replies, for metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AnswerKind {
+pub enum ReplyKind {
     /// 200.
     Recorded,
     /// 405.
@@ -138,24 +159,25 @@ pub enum AnswerKind {
     StoreUnavailable,
     /// 503: our own limits.
     Busy,
+    /// 408.
+    GaveWay,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Answer;
+    use super::Reply;
     use crate::cdr::InvalidPush;
 
     #[test]
     fn a_success_has_the_body_huawei_documents() {
-        assert_eq!(*Answer::Recorded.body(), *br#"{"resultcode":"0","resultdesc":"Success"}"#);
+        assert_eq!(*Reply::Recorded.body(), *br#"{"resultcode":"0","resultdesc":"Success"}"#);
     }
 
     #[test]
     fn an_invalid_push_is_answered_with_pointer_and_reason() {
-        let answer =
-            Answer::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
+        let reply = Reply::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
         assert_eq!(
-            std::str::from_utf8(&answer.body()).unwrap(),
+            std::str::from_utf8(&reply.body()).unwrap(),
             r#"{"resultcode":"400","resultdesc":"Bad Request","pointer":"/feeLst","reason":"must hold 1 to 50 CDRs"}"#,
         );
     }

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use privatenumber_contract::{OutcomeReport, Outcomes};
 
 use super::backoff;
-use super::permit::Permit;
+use crate::admission::Permit;
 use crate::config;
 use crate::now::Now;
 
 /// One outcome; its call stays pending until the store has it.
 #[derive(Debug)]
-pub(super) struct PendingOutcome {
+pub(crate) struct PendingOutcome {
     pub report: OutcomeReport,
     /// Held for its `Drop`.
     _permit: Permit,
@@ -21,7 +21,7 @@ pub(super) struct PendingOutcome {
 
 /// Outcomes that travel together.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     outcomes: Vec<PendingOutcome>,
     body: Vec<u8>,
     pub sent_at: u64,
@@ -39,7 +39,7 @@ impl Batch {
 
 /// What has become of callbacks and is not known to the store.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     waiting: VecDeque<PendingOutcome>,
     /// How many outcomes travel.
     travelling: usize,

@@ -1,0 +1,252 @@
+//! Room: what the filter holds for pushes and calls, against what the configuration allows.
+//!
+//! A push takes its room before anything of it is held, and a call keeps its room until the store has its outcome. So nothing
+//! that was admitted is ever dropped because there is no room.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::config::{Businesses, Limits};
+
+/// What a push takes before any of its body has arrived, bytes.
+pub const FIRST_BYTES: usize = 16 * 1_024;
+
+/// Counts what is held, against the limits.
+#[derive(Debug)]
+pub struct Admission(Rc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    calls: Cell<usize>,
+    bytes: Cell<usize>,
+    /// The part of `bytes` that pushes hold whose body has not arrived as a whole.
+    unfinished_bytes: Cell<usize>,
+    /// Calls pending for each business, by its number.
+    businesses: RefCell<Vec<BusinessAccount>>,
+    most_calls: usize,
+    most_bytes: usize,
+    most_unfinished_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct BusinessAccount {
+    calls: usize,
+    most_calls: usize,
+}
+
+impl Account {
+    fn take_bytes(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_add(bytes));
+    }
+
+    fn give_bytes(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+}
+
+fn fits(used: usize, more: usize, most: usize) -> bool {
+    used.checked_add(more).is_some_and(|sum| sum <= most)
+}
+
+impl Admission {
+    /// Nothing is held yet.
+    pub fn new(limits: &Limits, businesses: &Businesses) -> Self {
+        let account = |most_calls| BusinessAccount { calls: 0, most_calls };
+        let businesses = businesses.all().iter().map(|business| account(business.pending_calls)).collect();
+        Self(Rc::new(Account {
+            calls: Cell::new(0),
+            bytes: Cell::new(0),
+            unfinished_bytes: Cell::new(0),
+            businesses: RefCell::new(businesses),
+            most_calls: limits.pending_calls,
+            most_bytes: limits.pending_bytes,
+            most_unfinished_bytes: limits.pending_bytes / 2,
+        }))
+    }
+
+    /// Room for a push whose body has yet to arrive; `None` where unfinished pushes hold all that they may.
+    pub fn admit_body(&self) -> Option<BodyPermit> {
+        let mut permit = BodyPermit { account: Rc::clone(&self.0), bytes: 0, is_complete: false };
+        permit.grow(FIRST_BYTES).then_some(permit)
+    }
+
+    /// Room for `calls` calls whose claim request has `bytes` bytes and that presumably go to the business with that number,
+    /// if there is any.
+    pub fn admit(&self, calls: usize, bytes: usize, business: Option<usize>) -> Option<Permit> {
+        let account = &self.0;
+        if !fits(account.calls.get(), calls, account.most_calls)
+            || !fits(account.bytes.get(), bytes, account.most_bytes)
+        {
+            return None;
+        }
+        if let Some(index) = business {
+            let mut businesses = account.businesses.borrow_mut();
+            let business = businesses.get_mut(index)?;
+            if !fits(business.calls, calls, business.most_calls) {
+                return None;
+            }
+            business.calls += calls;
+        }
+        account.calls.set(account.calls.get() + calls);
+        account.take_bytes(bytes);
+        Some(Permit { account: Rc::clone(account), calls, bytes, business })
+    }
+
+    /// How many calls are pending.
+    pub fn calls(&self) -> usize {
+        self.0.calls.get()
+    }
+
+    /// How many bytes are held, bodies of pushes included.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.get()
+    }
+
+    /// How many of them unfinished pushes hold.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.0.unfinished_bytes.get()
+    }
+}
+
+/// Room for a push's body, for as long as Envoy holds it; given back when dropped.
+#[derive(Debug)]
+pub struct BodyPermit {
+    account: Rc<Account>,
+    bytes: usize,
+    is_complete: bool,
+}
+
+impl BodyPermit {
+    /// Grows to what has arrived. `false`, and nothing changes, where unfinished pushes hold all that they may.
+    pub fn grow(&mut self, arrived: usize) -> bool {
+        let more = arrived.saturating_sub(self.bytes);
+        if more == 0 || self.is_complete {
+            return true;
+        }
+        let account = &self.account;
+        if !fits(account.unfinished_bytes.get(), more, account.most_unfinished_bytes)
+            || !fits(account.bytes.get(), more, account.most_bytes)
+        {
+            return false;
+        }
+        account.unfinished_bytes.set(account.unfinished_bytes.get() + more);
+        account.take_bytes(more);
+        self.bytes += more;
+        true
+    }
+
+    /// The body has arrived as a whole: from now on it counts among what is pending, and by its own size.
+    pub fn complete(&mut self, size: usize) {
+        if self.is_complete {
+            return;
+        }
+        self.is_complete = true;
+        let unfinished = &self.account.unfinished_bytes;
+        unfinished.set(unfinished.get().saturating_sub(self.bytes));
+        self.account.give_bytes(self.bytes);
+        self.account.take_bytes(size);
+        self.bytes = size;
+    }
+}
+
+impl Drop for BodyPermit {
+    fn drop(&mut self) {
+        self.complete(self.bytes);
+        self.account.give_bytes(self.bytes);
+    }
+}
+
+/// Room for some calls; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    account: Rc<Account>,
+    calls: usize,
+    bytes: usize,
+    business: Option<usize>,
+}
+
+impl Permit {
+    /// The part of the room that one call takes up, holding `bytes` bytes from now on. Without a call left it is room for
+    /// the bytes alone.
+    pub fn split(&mut self, bytes: usize) -> Self {
+        let calls = self.calls.min(1);
+        self.calls -= calls;
+        // What is held already is counted, beyond the limit if need be; it is the next admission that is refused.
+        self.account.take_bytes(bytes);
+        Self { account: Rc::clone(&self.account), calls, bytes, business: self.business }
+    }
+
+    /// Gives the bytes back and keeps the calls.
+    pub fn release_bytes(&mut self) {
+        self.account.give_bytes(self.bytes);
+        self.bytes = 0;
+    }
+
+    /// How many bytes it is for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.release_bytes();
+        self.account.calls.set(self.account.calls.get().saturating_sub(self.calls));
+        if let Some(index) = self.business
+            && let Some(business) = self.account.businesses.borrow_mut().get_mut(index)
+        {
+            business.calls = business.calls.saturating_sub(self.calls);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Admission, FIRST_BYTES};
+    use crate::config::{Businesses, Limits};
+
+    fn admission(pending_calls: usize, pending_bytes: usize) -> Admission {
+        Admission::new(&Limits { max_body_bytes: 0, pending_calls, pending_bytes }, &Businesses::default())
+    }
+
+    #[test]
+    fn room_is_given_up_to_the_limit_and_again_once_it_is_back() {
+        let admission = admission(50, 1_000);
+        let first = admission.admit(30, 400, None).unwrap();
+        assert!(admission.admit(21, 1, None).is_none(), "too many calls");
+        assert!(admission.admit(1, 601, None).is_none(), "too many bytes");
+        let second = admission.admit(20, 600, None).unwrap();
+        drop(first);
+        assert_eq!((admission.calls(), admission.bytes()), (20, 600));
+        drop(second);
+        assert_eq!((admission.calls(), admission.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_permit_that_is_split_gives_back_each_part_by_itself() {
+        let admission = admission(50, 1_000);
+        let mut permit = admission.admit(3, 100, None).unwrap();
+        let one = permit.split(40);
+        assert_eq!((admission.calls(), admission.bytes()), (3, 140));
+        drop(permit);
+        assert_eq!((admission.calls(), admission.bytes()), (1, 40));
+        drop(one);
+        assert_eq!((admission.calls(), admission.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn p6_unfinished_bodies_hold_half_of_the_bytes_at_most_and_nothing_for_what_was_only_announced() {
+        let admission = admission(50, 4 * FIRST_BYTES);
+        let mut first = admission.admit_body().unwrap();
+        let second = admission.admit_body().unwrap();
+        assert_eq!(admission.unfinished_bytes(), 2 * FIRST_BYTES);
+        assert!(admission.admit_body().is_none(), "half is held");
+        assert!(!first.grow(FIRST_BYTES + 1));
+        assert!(first.grow(FIRST_BYTES), "within what it has");
+        first.complete(100);
+        assert_eq!((admission.unfinished_bytes(), admission.bytes()), (FIRST_BYTES, FIRST_BYTES + 100));
+        drop(second);
+        drop(first);
+        assert_eq!((admission.unfinished_bytes(), admission.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,163 @@
+//! What the store's answers to claim requests mean.
+
+use privatenumber_contract::{
+    CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict,
+};
+
+use super::request::ClaimRequest;
+
+/// What status and headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The store has committed this very push.
+    Committed,
+    /// The store refuses this push and always will: nothing was committed and asking again is pointless.
+    Rejected(u16),
+    /// Nothing is known: the answer is Envoy's own, or the store is in trouble. An earlier attempt may have been committed
+    /// even where this one was not.
+    Unclear(Option<u16>),
+}
+
+/// Reads status and headers. `committed` is the value of [`privatenumber_contract::paths::COMMITTED_HEADER`].
+pub fn head(status: Option<u16>, content_type: Option<&[u8]>, committed: Option<&[u8]>, push_id: PushId) -> Head {
+    match status {
+        Some(200) if committed == Some(&push_id.to_hex()) => Head::Committed,
+        status => rejection(status, content_type).map_or(Head::Unclear(status), Head::Rejected),
+    }
+}
+
+/// The status of an answer by which the store refuses a request, of whatever kind, and always will.
+pub(crate) fn rejection(status: Option<u16>, content_type: Option<&[u8]>) -> Option<u16> {
+    let is_problem = content_type.is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE.as_bytes()));
+    status.filter(|status| is_problem && matches!(status, 400 | 413 | 415 | 422))
+}
+
+/// Reads the body of a committed answer to `request`; `None` where it is cut off or does not keep the contract.
+pub(crate) fn single<'a>(body: &'a [u8], request: &ClaimRequest) -> Option<PushAnswer<'a>> {
+    // As text: its bytes are then looked at once, and not anew for each string.
+    let answer: PushAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let mut claims = Claims::default();
+    claims.note(0, &answer.calls);
+    (is_whole(&answer.calls, request) && claims.void().is_empty()).then_some(answer)
+}
+
+/// Reads the body of an answer to a batch; `None` where it is cut off or does not keep the contract.
+///
+/// What it says of a push counts only if it [is whole](is_whole). Two claims of one call, wherever they stand in the answer, make all
+/// that is said of both their pushes void: these are left out here (promise P1).
+pub(crate) fn batch(body: &[u8]) -> Option<PushBatchAnswer<'_>> {
+    let mut answer: PushBatchAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let mut claims = Claims::default();
+    for (index, result) in answer.pushes.iter().enumerate() {
+        if result.verdict == PushVerdict::Committed {
+            claims.note(index, &result.calls);
+        }
+    }
+    let void = claims.void();
+    if !void.is_empty() {
+        let mut index = 0;
+        answer.pushes.retain(|_| {
+            index += 1;
+            !void.contains(&(index - 1))
+        });
+    }
+    Some(answer)
+}
+
+/// Whether `calls` are exactly those that `request` asked for, and every claimed one can be called back.
+pub(crate) fn is_whole(calls: &[CallResult<'_>], request: &ClaimRequest) -> bool {
+    calls.len() == request.call_ids().len()
+        && calls.iter().zip(request.call_ids()).all(|(call, id)| {
+            call.call_id.as_bytes() == id && (call.verdict != CallVerdict::Claimed || call.record.is_some())
+        })
+}
+
+/// The claims of an answer, to find calls that are claimed twice.
+#[derive(Default)]
+struct Claims<'a> {
+    /// The call, and the number of the push.
+    all: Vec<(&'a str, usize)>,
+}
+
+impl<'a> Claims<'a> {
+    fn note(&mut self, push: usize, calls: &'a [CallResult<'_>]) {
+        let claimed = calls.iter().filter(|call| call.verdict == CallVerdict::Claimed);
+        self.all.extend(claimed.map(|call| (call.call_id.as_ref(), push)));
+    }
+
+    /// The numbers of the pushes whose claims are not the only ones for their calls.
+    fn void(mut self) -> Vec<usize> {
+        self.all.sort_unstable();
+        let twice = self.all.array_windows().filter(|[one, next]| one.0 == next.0);
+        twice.flat_map(|[one, next]| [one.1, next.1]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, head};
+    use privatenumber_contract::PushId;
+
+    const ID: PushId = PushId::from_bytes([7; 16]);
+
+    #[test]
+    fn p2_only_a_200_that_names_this_very_push_is_a_commit() {
+        let id = ID.to_string();
+        assert_eq!(head(Some(200), None, Some(id.as_bytes()), ID), Head::Committed);
+        assert_eq!(head(Some(200), None, None, ID), Head::Unclear(Some(200)));
+        assert_eq!(head(Some(200), None, Some(b"00000000000000000000000000000000"), ID), Head::Unclear(Some(200)));
+        assert_eq!(head(Some(201), None, Some(id.as_bytes()), ID), Head::Unclear(Some(201)));
+        assert_eq!(head(None, None, None, ID), Head::Unclear(None));
+    }
+
+    #[test]
+    fn p8_only_a_problem_of_the_store_that_cannot_pass_ends_the_asking() {
+        for status in [400, 413, 415, 422] {
+            assert_eq!(head(Some(status), Some(b"application/problem+json"), None, ID), Head::Rejected(status));
+            assert_eq!(head(Some(status), Some(b"text/plain"), None, ID), Head::Unclear(Some(status)), "Envoy's own");
+        }
+        for status in [401, 404, 408, 429, 500, 503, 504] {
+            assert_eq!(head(Some(status), Some(b"application/problem+json"), None, ID), Head::Unclear(Some(status)));
+        }
+    }
+
+    use super::batch;
+
+    const CALL: &str = "00112233445566778899aabbccddeeff";
+    const OTHER: &str = "00112233445566778899aabbccddee00";
+
+    /// An answer that commits pushes, each with claims of these calls.
+    fn answer(pushes: &[&[&str]]) -> Vec<u8> {
+        let pushes: Vec<_> = pushes
+            .iter()
+            .enumerate()
+            .map(|(index, calls)| {
+                let calls: Vec<_> = calls
+                    .iter()
+                    .map(|id| serde_json::json!({"verdict": "claimed", "callId": id, "ak": "A", "record": {}}))
+                    .collect();
+                serde_json::json!({"pushId": format!("{index:032x}"), "verdict": "committed", "calls": calls})
+            })
+            .collect();
+        serde_json::to_vec(&serde_json::json!({ "pushes": pushes })).unwrap()
+    }
+
+    fn kept(pushes: &[&[&str]]) -> Vec<String> {
+        let body = answer(pushes);
+        batch(&body).unwrap().pushes.iter().map(|result| result.push_id.to_string()[31..].to_owned()).collect()
+    }
+
+    #[test]
+    fn p1_rule_1_a_call_claimed_twice_in_one_answer_voids_both_claims_and_nothing_else() {
+        assert_eq!(kept(&[&[CALL], &[OTHER]]), ["0", "1"]);
+        assert_eq!(kept(&[&[CALL], &[OTHER], &[CALL]]), ["1"]);
+        assert_eq!(kept(&[&[CALL, CALL], &[OTHER]]), ["1"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_says_nothing() {
+        let body = answer(&[&[CALL]]);
+        assert!(batch(body.split_last().unwrap().1).is_none());
+        assert!(batch(b"\xff").is_none() && batch(b"[]").is_none() && batch(b"").is_none());
+    }
+}

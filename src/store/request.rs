@@ -1,0 +1,137 @@
+//! What is asked of the store for one push.
+
+use std::io::Write;
+
+use privatenumber_contract::{Push, PushId};
+
+use crate::admission::Permit;
+use crate::callback::TraceContext;
+use crate::now::Now;
+use crate::streams::StreamId;
+
+/// A push's claim request: what was, or will be, asked of the store.
+///
+/// There is one for each push and it cannot be cloned: it is consumed by the store's verdict, or it is put back to be asked again,
+/// never both.
+#[derive(Debug)]
+#[must_use = "a claim request that is dropped leaves calls `unknown` that the store may have granted"]
+pub struct ClaimRequest {
+    push_id: PushId,
+    /// The JSON of [`Push`] with an age of 0.
+    json: Vec<u8>,
+    /// How much of `json` comes before the age.
+    stem: usize,
+    /// The ids of its calls, in their order.
+    call_ids: Vec<[u8; 32]>,
+    parked: usize,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) permit: Permit,
+    /// The stream that waits for the verdict, where the filter answers it.
+    pub(crate) stream: Option<StreamId>,
+    /// Whether it was ever under way to the store: from then on the store may have committed it.
+    pub(crate) was_sent: bool,
+    /// How often an answer was missed.
+    pub(crate) attempts: u32,
+    /// The most pushes with which it may be asked together.
+    pub(crate) company: usize,
+    /// When the push was complete, monotonic milliseconds.
+    received_at: u64,
+    /// When it was last asked, monotonic milliseconds.
+    pub(crate) asked_at: u64,
+}
+
+/// A claim request that has no room yet.
+pub(crate) struct Draft {
+    push_id: PushId,
+    json: Vec<u8>,
+    stem: usize,
+    call_ids: Vec<[u8; 32]>,
+    parked: usize,
+}
+
+impl Draft {
+    /// Writes what is asked for `push`, which has no age. `size`: about how many bytes that takes. `None` if it cannot be written.
+    pub fn new(push: &Push<'_>, size: usize) -> Option<Self> {
+        let mut json = Vec::with_capacity(size);
+        serde_json::to_writer(&mut json, push).ok()?;
+        // The age stands last, so that it can be written anew whenever the push is asked for.
+        json.pop().filter(|last| *last == b'}')?;
+        let stem = json.len();
+        write_age(&mut json, 0);
+        let call_ids = push.calls.iter().map(|call| call.key().id_hex()).collect();
+        Some(Self { push_id: push.push_id, json, stem, call_ids, parked: push.parked.len() })
+    }
+
+    /// How many calls it asks for.
+    pub fn calls(&self) -> usize {
+        self.call_ids.len()
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// The claim request, now that it has room.
+    pub fn admitted(self, permit: Permit, trace: Option<TraceContext>, now: Now) -> ClaimRequest {
+        let Self { push_id, json, stem, call_ids, parked } = self;
+        ClaimRequest {
+            push_id,
+            json,
+            stem,
+            call_ids,
+            parked,
+            trace,
+            permit,
+            stream: None,
+            was_sent: false,
+            attempts: 0,
+            company: usize::MAX,
+            received_at: now.monotonic_ms,
+            asked_at: now.monotonic_ms,
+        }
+    }
+}
+
+impl ClaimRequest {
+    /// The push it belongs to.
+    pub fn push_id(&self) -> PushId {
+        self.push_id
+    }
+
+    /// What is asked at the moment it is made: the JSON of [`Push`].
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Writes what is asked now.
+    pub(crate) fn write(&self, now: Now, into: &mut Vec<u8>) {
+        into.extend_from_slice(self.json.get(..self.stem).unwrap_or_default());
+        write_age(into, now.since(self.received_at));
+    }
+
+    /// The ids of its calls, in their order.
+    pub(crate) fn call_ids(&self) -> &[[u8; 32]] {
+        &self.call_ids
+    }
+
+    /// How many of its CDRs are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// When the push was complete, monotonic milliseconds.
+    pub(crate) fn received_at(&self) -> u64 {
+        self.received_at
+    }
+}
+
+fn write_age(json: &mut Vec<u8>, age_ms: u64) {
+    // Writing into memory cannot fail.
+    let _ = write!(json, ",\"ageMs\":{age_ms}}}");
+}

@@ -1,0 +1,104 @@
+//! The streams of one worker whose pushes are held: until their body has arrived, then until the store's verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::admission::BodyPermit;
+use crate::now::Now;
+
+/// The host's number of an HTTP stream. No two open streams of a worker have the same.
+pub type StreamId = u32;
+
+/// An unfinished push gives way to others once it has had this much time, milliseconds.
+const GIVES_WAY_AFTER_MS: u64 = 1_000;
+
+/// See the [module](self).
+///
+/// A stream is here from its headers on, until it is answered or ends. Whoever takes it out answers it; so nobody answers it twice.
+#[derive(Debug, Default)]
+pub struct Streams {
+    held: BTreeMap<StreamId, Held>,
+    /// Streams whose body has yet to arrive, by when they began.
+    reading: BTreeSet<(u64, StreamId)>,
+    /// Streams that wait for a verdict, by when their patience ends.
+    waiting: BTreeSet<(u64, StreamId)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    body: BodyPermit,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Its body arrives, since that monotonic moment.
+    Reading(u64),
+    /// It waits for the store's verdict, until that monotonic moment.
+    Waiting(u64),
+}
+
+impl Streams {
+    /// A stream whose headers are good; `body` is its room.
+    pub fn begin(&mut self, stream: StreamId, body: BodyPermit, now: Now) {
+        self.remove(stream);
+        self.reading.insert((now.monotonic_ms, stream));
+        self.held.insert(stream, Held { body, phase: Phase::Reading(now.monotonic_ms) });
+    }
+
+    /// More of its body has arrived, `size` bytes in all. `false` where there is no room for that.
+    pub fn grow(&mut self, stream: StreamId, size: usize) -> bool {
+        self.held.get_mut(&stream).is_none_or(|held| held.body.grow(size))
+    }
+
+    /// All of its body has arrived, `size` bytes; it waits until `until`, a monotonic moment, at most.
+    pub fn wait(&mut self, stream: StreamId, size: usize, until: u64) {
+        let Some(held) = self.held.get_mut(&stream) else { return };
+        if let Phase::Reading(since) = held.phase {
+            self.reading.remove(&(since, stream));
+            held.body.complete(size);
+            held.phase = Phase::Waiting(until);
+            self.waiting.insert((until, stream));
+        }
+    }
+
+    /// Takes a stream out. `false` if it was not here: somebody answered it before, or it ended.
+    pub fn remove(&mut self, stream: StreamId) -> bool {
+        let Some(held) = self.held.remove(&stream) else { return false };
+        match held.phase {
+            Phase::Reading(since) => self.reading.remove(&(since, stream)),
+            Phase::Waiting(until) => self.waiting.remove(&(until, stream)),
+        }
+    }
+
+    /// Whether the stream is here.
+    pub fn holds(&self, stream: StreamId) -> bool {
+        self.held.contains_key(&stream)
+    }
+
+    /// Takes out the push that has been unfinished longest, if that is long enough for it to give way; never `except`.
+    pub fn give_way(&mut self, except: Option<StreamId>, now: Now) -> Option<StreamId> {
+        let (since, stream) = *self.reading.iter().find(|(_, stream)| Some(*stream) != except)?;
+        (now.since(since) >= GIVES_WAY_AFTER_MS && self.remove(stream)).then_some(stream)
+    }
+
+    /// Takes out a stream whose patience has ended.
+    pub fn impatient(&mut self, now: Now) -> Option<StreamId> {
+        let (until, stream) = *self.waiting.first()?;
+        (until <= now.monotonic_ms && self.remove(stream)).then_some(stream)
+    }
+
+    /// When the patience of the next stream ends, a monotonic moment.
+    pub fn due(&self) -> Option<u64> {
+        self.waiting.first().map(|(until, _)| *until)
+    }
+
+    /// How many streams are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}

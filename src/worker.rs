@@ -1,0 +1,368 @@
+//! One worker of the gateway: takes the events of its streams and the answers to its requests, and tells its host what to do.
+//!
+//! Here is decided when the worker is woken, how often its timer ticks, when metrics are told to the host, and how draining
+//! ends. A stream's events go through these methods alone, so none can be forgotten.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use privatenumber_contract::PushId;
+
+use crate::config::Config;
+use crate::dispatcher::{Dispatcher, Gauges, HttpAnswer};
+use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, is_push};
+use crate::host::Host;
+use crate::journal::{Event, Level};
+use crate::metrics::{self, Counter, Gauge, Metric};
+use crate::now::Now;
+use crate::streams::StreamId;
+
+/// A wake-up that was asked for and has not come after this time is asked for again, milliseconds.
+const WAKE_PATIENCE_MS: u64 = 100;
+
+/// The host is told of counters and gauges this long after they changed, milliseconds: telling is dearer than counting.
+const TELL_AFTER_MS: u64 = 100;
+
+/// How long the host's log level is trusted, milliseconds.
+const LOG_LEVEL_TRUST_MS: u64 = 100;
+
+/// How often a draining worker looks whether it is idle, milliseconds: streams that end leave no other trace.
+const DRAIN_TICK_MS: u64 = 50;
+
+/// See the [module](self).
+pub struct Worker<H> {
+    config: Rc<Config>,
+    host: H,
+    dispatcher: RefCell<Dispatcher>,
+    untold: Untold,
+    /// The gauges as they are counted.
+    gauges: Cell<Gauges>,
+    /// The monotonic moment at which the host is to be told what is untold, if there is anything.
+    tell_at: Cell<Option<u64>>,
+    /// The pending calls that the host knows of.
+    told_pending: Cell<usize>,
+    /// The least level that is logged, and the monotonic moment it was asked for.
+    log_level: Cell<Option<(Option<Level>, u64)>>,
+    /// The monotonic moment the wake-up was asked for, until it comes.
+    wake_asked_at: Cell<Option<u64>>,
+    timer_ms: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+/// What counters and gauges have moved by since the host was told.
+#[derive(Default)]
+struct Untold {
+    counters: [Cell<i64>; Counter::ALL.len()],
+    gauges: [Cell<i64>; Gauge::ALL.len()],
+}
+
+impl<H: Host> Worker<H> {
+    /// A worker without work.
+    pub fn new(config: Rc<Config>, host: H) -> Self {
+        let now = host.now();
+        let worker = Self {
+            dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
+            config,
+            host,
+            untold: Untold::default(),
+            gauges: Cell::default(),
+            tell_at: Cell::default(),
+            told_pending: Cell::default(),
+            log_level: Cell::default(),
+            wake_asked_at: Cell::default(),
+            timer_ms: Cell::default(),
+            draining: Cell::default(),
+        };
+        worker.publish(now);
+        worker.tell();
+        worker
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How much of everything there is.
+    pub fn gauges(&self) -> Gauges {
+        self.dispatcher.borrow().gauges()
+    }
+
+    /// The headers of a request have come on `stream`, whose exchange is `exchange`. `is_end` says that there is no body.
+    pub fn request_headers<N: AsRef<str>, V: AsRef<[u8]>>(
+        &self,
+        exchange: &mut Exchange,
+        stream: StreamId,
+        headers: &[(N, V)],
+        is_end: bool,
+    ) -> AtHeaders {
+        // What is not a push must not even cost a look at the clock.
+        if !is_push(&self.config, headers) {
+            return AtHeaders::LeaveAlone;
+        }
+        let now = self.host.now();
+        let decision = {
+            let mut dispatcher = self.dispatcher.borrow_mut();
+            exchange.request_headers(&self.config, &mut dispatcher, stream, headers, is_end, now)
+        };
+        self.follow_up(now);
+        decision
+    }
+
+    /// More of the request's body has come; it has `size` bytes so far.
+    pub fn request_body(&self, exchange: &mut Exchange, size: usize) -> AtBody {
+        let now = self.host.now();
+        let decision = exchange.request_body(&self.config, &mut self.dispatcher.borrow_mut(), size, now);
+        self.follow_up(now);
+        decision
+    }
+
+    /// The request's body is complete, with its last chunk or with trailers.
+    pub fn request_end<'e>(&self, exchange: &'e mut Exchange, body: &[u8]) -> AtEnd<'e> {
+        let now = self.host.now();
+        let push_id = self.host.random().map(PushId::from_bytes);
+        let decision = exchange.request_end(&self.config, &mut self.dispatcher.borrow_mut(), body, push_id, now);
+        self.follow_up(now);
+        decision
+    }
+
+    /// The response's headers have come. `is_end` says that there is no body.
+    pub fn response_headers(
+        &self,
+        exchange: &mut Exchange,
+        status: Option<u16>,
+        content_type: Option<&[u8]>,
+        committed: Option<&[u8]>,
+        is_end: bool,
+    ) -> AtResponse {
+        let now = self.host.now();
+        let decision = {
+            let mut dispatcher = self.dispatcher.borrow_mut();
+            exchange.response_headers(&mut dispatcher, status, content_type, committed, is_end, now)
+        };
+        self.follow_up(now);
+        decision
+    }
+
+    /// The response's body is complete. Returns what it is to become, if anything.
+    pub fn response_end(&self, exchange: &mut Exchange, body: &[u8]) -> Option<Cow<'static, [u8]>> {
+        let now = self.host.now();
+        let replacement = exchange.response_end(&mut self.dispatcher.borrow_mut(), body, now);
+        self.follow_up(now);
+        replacement
+    }
+
+    /// The stream is over, in whatever way.
+    pub fn stream_ended(&self, exchange: &mut Exchange) {
+        if exchange.awaits_response() {
+            let now = self.host.now();
+            exchange.gone(&mut self.dispatcher.borrow_mut(), now);
+            self.follow_up(now);
+        }
+    }
+
+    /// Whether the answer known by `token` is a business's.
+    pub fn is_callback(&self, token: u32) -> bool {
+        self.dispatcher.borrow().is_callback(token)
+    }
+
+    /// The answer to the request known by `token` has come, or what takes its place. Called from where requests can be dispatched.
+    pub fn response(&self, token: u32, answer: &HttpAnswer<'_>) {
+        let now = self.host.now();
+        self.dispatcher.borrow_mut().answered(token, answer, now);
+        self.work(now);
+    }
+
+    /// The wake-up that [`Host::wake`] was asked for.
+    pub fn woken(&self) {
+        self.wake_asked_at.set(None);
+        self.work(self.host.now());
+    }
+
+    /// The timer that [`Host::set_timer`] was asked for.
+    pub fn tick(&self) {
+        self.work(self.host.now());
+    }
+
+    /// The configuration is being replaced. Returns whether nothing is pending; otherwise [`Host::drained`] is called once that is
+    /// so.
+    pub fn drain(&self) -> bool {
+        self.draining.set(true);
+        let now = self.host.now();
+        self.dispatcher.borrow_mut().drain();
+        self.pump(now);
+        let is_idle = self.dispatcher.borrow().is_idle();
+        if is_idle {
+            self.draining.set(false);
+            self.tell();
+        }
+        is_idle
+    }
+
+    fn work(&self, now: Now) {
+        self.pump(now);
+        if self.draining.get() && self.dispatcher.borrow().is_idle() {
+            self.draining.set(false);
+            self.dispatcher.borrow_mut().note(Event::Drained);
+            self.publish(now);
+            self.tell();
+            self.set_timer(0);
+            self.host.drained();
+        }
+    }
+
+    /// Called after a stream's event: publishes what happened, and sees to it that the worker is woken if there is work for it. The
+    /// requests themselves cannot leave from here, because their answers would go to the stream, nor can other streams be answered.
+    fn follow_up(&self, now: Now) {
+        self.publish(now);
+        let pause = self.pause(now);
+        if pause == Some(0) {
+            let is_asked = self.wake_asked_at.get().is_some_and(|asked_at| now.since(asked_at) < WAKE_PATIENCE_MS);
+            if is_asked {
+                return;
+            }
+            if self.host.wake() {
+                self.wake_asked_at.set(Some(now.monotonic_ms));
+                return;
+            }
+        }
+        if let Some(pause) = pause {
+            let period_ms = period_of(pause);
+            let running = self.timer_ms.get();
+            if running == 0 || period_ms < running {
+                self.set_timer(period_ms);
+            }
+        }
+    }
+
+    /// Sends all that is to leave.
+    fn pump(&self, now: Now) {
+        self.dispatcher.borrow_mut().end_patience(now);
+        // Streams first: their answers are ready, and requests take time to leave.
+        self.answer_streams();
+        loop {
+            // Taken out before the host is asked: nothing may be borrowed while it is at work.
+            let Some(request) = self.dispatcher.borrow_mut().poll(now) else { break };
+            let result = self.host.dispatch(&request);
+            let mut dispatcher = self.dispatcher.borrow_mut();
+            match result {
+                Ok(token) => dispatcher.sent(request, token, now),
+                Err(refusal) => dispatcher.refused(request, refusal, now),
+            }
+        }
+        self.answer_streams();
+        self.publish(now);
+        if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
+            self.tell();
+        }
+        self.set_timer(self.pause(now).map_or(0, period_of));
+    }
+
+    fn answer_streams(&self) {
+        let replies = self.dispatcher.borrow_mut().take_replies();
+        for (stream, reply) in replies {
+            self.host.reply(stream, &reply);
+        }
+    }
+
+    /// How many milliseconds from now the worker has something to do without anything having happened.
+    fn pause(&self, now: Now) -> Option<u64> {
+        let wake_up = self.dispatcher.borrow().next_wake_up(now);
+        let drain = self.draining.get().then_some(DRAIN_TICK_MS);
+        let tell = self.tell_at.get().map(|due| due.saturating_sub(now.monotonic_ms));
+        wake_up.into_iter().chain(drain).chain(tell).min()
+    }
+
+    /// Counts and logs what happened.
+    fn publish(&self, now: Now) {
+        let (journal, gauges) = {
+            let mut dispatcher = self.dispatcher.borrow_mut();
+            (dispatcher.take_journal(), dispatcher.gauges())
+        };
+        for event in &journal {
+            self.count(event);
+            if self.log_level(now).is_some_and(|least| event.level() >= least) {
+                self.host.log(event.level(), &event.to_json());
+            }
+        }
+        let before = self.gauges.replace(gauges);
+        if before != gauges {
+            for (gauge, untold) in Gauge::ALL.iter().zip(&self.untold.gauges) {
+                let (old, new) = (metrics::gauge(*gauge, &before), metrics::gauge(*gauge, &gauges));
+                let change = i64::try_from(new).unwrap_or(i64::MAX) - i64::try_from(old).unwrap_or(i64::MAX);
+                // Moved, not set: the workers share them.
+                untold.set(untold.get().saturating_add(change));
+            }
+        }
+        if gauges.pending_calls > 0 && self.told_pending.get() == 0 {
+            // Who takes the gateway out of service asks for this number: it may be late to fall, never to rise.
+            self.tell();
+        } else if (before != gauges || !journal.is_empty()) && self.tell_at.get().is_none() {
+            self.tell_at.set(Some(now.monotonic_ms.saturating_add(TELL_AFTER_MS)));
+        }
+    }
+
+    fn count(&self, event: &Event) {
+        metrics::count(
+            event,
+            |counter, number| {
+                if let (Some(untold), Ok(number)) = (self.untold.counters.get(counter as usize), i64::try_from(number))
+                {
+                    untold.set(untold.get().saturating_add(number));
+                }
+            },
+            |histogram, value| self.host.record(histogram, value),
+        );
+    }
+
+    /// Tells the host everything it has yet to be told.
+    fn tell(&self) {
+        self.tell_at.set(None);
+        self.told_pending.set(self.gauges.get().pending_calls);
+        for (counter, untold) in Counter::ALL.iter().zip(&self.untold.counters) {
+            self.tell_one(Metric::Counter(*counter), untold);
+        }
+        for (gauge, untold) in Gauge::ALL.iter().zip(&self.untold.gauges) {
+            self.tell_one(Metric::Gauge(*gauge), untold);
+        }
+    }
+
+    fn tell_one(&self, metric: Metric, untold: &Cell<i64>) {
+        let change = untold.take();
+        if change != 0 {
+            self.host.add(metric, change);
+        }
+    }
+
+    fn log_level(&self, now: Now) -> Option<Level> {
+        let known = self.log_level.get().filter(|(_, asked_at)| now.since(*asked_at) < LOG_LEVEL_TRUST_MS);
+        let (level, asked_at) = known.unwrap_or_else(|| (self.host.log_level(), now.monotonic_ms));
+        self.log_level.set(Some((level, asked_at)));
+        level
+    }
+
+    fn set_timer(&self, period_ms: u64) {
+        if self.timer_ms.replace(period_ms) != period_ms {
+            self.host.set_timer(period_ms);
+        }
+    }
+}
+
+/// The timer's period for a pause of this many milliseconds. There are few, so that the timer is seldom changed; a pause that is not
+/// over when the timer ticks is looked at again.
+fn period_of(pause_ms: u64) -> u64 {
+    match pause_ms {
+        0..=1 => 1,
+        2 => 2,
+        3..=5 => 5,
+        6..=99 => 20,
+        100..=499 => 100,
+        _ => 500,
+    }
+}
