@@ -157,14 +157,16 @@ impl Bench {
             &times_base,
             "pushes/s",
             &times_base,
-            "pushes in a request",
+            "pushes in a request, half load",
+            "saturated",
         ];
         let mut table = Table::new(title, &columns);
         for (arm, rounds) in saturated {
             let cost = Done::cpu_per_push;
             let half_cost = |times: &Times| cost(&times.done);
             let at_half = half.times.get(arm).map(Vec::as_slice).unwrap_or_default();
-            let together = median_of(rounds, |done| done.pushes as f64 / done.push_requests.max(1) as f64);
+            let together = |done: &Done| done.pushes as f64 / done.push_requests.max(1) as f64;
+            let is_counted = |_: &f64| !arm.has_store();
             let notes: [(&str, Vec<f64>); 3] = [
                 ("half load cost", at_half.iter().map(half_cost).collect()),
                 ("saturated cost", rounds.iter().map(cost).collect()),
@@ -180,7 +182,8 @@ impl Bench {
                 ratio(saturated, *arm, base, cost),
                 median_of(rounds, Done::rate),
                 ratio(saturated, *arm, base, Done::rate),
-                together.filter(|_| !arm.has_store()),
+                median_of(at_half, |times| together(&times.done)).filter(is_counted),
+                median_of(rounds, together).filter(is_counted),
             ];
             table.row([arm.title().to_owned()].into_iter().chain(cells.map(cell)));
         }

@@ -180,7 +180,7 @@ impl Report {
         let to = |base: Arm, what: &str| self.ratio(Arm::Filter, base, what);
         let beyond_floor = |what: &str| Some(self.value(Arm::Filter, what)? - self.value(Arm::Floor, what)?);
         let faster = |arm: Arm| self.ratio(arm, Arm::Filter, "capacity");
-        let slower = || Some(self.value(Arm::Filter, "p99 with 1000 ms")? / self.value(Arm::Filter, "p99 with 0 ms")?);
+        let slower = || Some(self.value(Arm::Filter, "with 1000 ms p99")? / self.value(Arm::Filter, "with 0 ms p99")?);
         let thousand = self.ratio(Arm::FilterThousand, Arm::Filter, "businesses");
         let targets: [Target<'_>; 10] = [
             ("CPU a call, 50 CDRs a push, × control", AtMost(0.60), None, to(Arm::Control, "cost of 50")),

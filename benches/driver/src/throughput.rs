@@ -12,8 +12,8 @@ use crate::median::median;
 use crate::table::{Table, number};
 use crate::targets::{Report, Throughput};
 
-/// How each line begins that a figure is read from.
-const LINE: &str = "throughput: ";
+/// The ways of the example: what the report calls it, and its first argument where it has one.
+const WAYS: [(&str, Option<&str>); 2] = [("in-process", None), ("http-batches-16", Some("http"))];
 /// Pushes in one run.
 const PUSHES: &str = "100000";
 /// How many of them are under way at a time.
@@ -29,19 +29,22 @@ const RUNS: u32 = 3;
 pub async fn measure(rounds: u32, report: &mut Report) -> Result<()> {
     let directory = Directory::fresh("bench-throughput")?;
     let program = products::target_directory()?.join("release/examples/throughput");
-    let mut runs: BTreeMap<String, Vec<Throughput>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, Vec<Throughput>> = BTreeMap::new();
     for _ in 0..rounds.min(RUNS) {
-        let output = {
-            let _pinned = cores::Pinned::to_both()?;
-            let mut command = Command::new(&program);
-            command.args([PUSHES, AT_A_TIME]).arg(directory.path()).kill_on_drop(true);
-            command.output().await.with_context(|| format!("cannot run {}", program.display()))?
-        };
-        let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "throughput failed: {}", String::from_utf8_lossy(&output.stderr));
-        for (way, throughput) in text.lines().filter_map(read) {
+        for (way, mode) in WAYS {
+            let output = {
+                let _pinned = cores::Pinned::to_both()?;
+                let mut command = Command::new(&program);
+                command.args(mode).args([PUSHES, AT_A_TIME]).arg(directory.path()).kill_on_drop(true);
+                command.output().await.with_context(|| format!("cannot run {}", program.display()))?
+            };
+            let text = String::from_utf8_lossy(&output.stdout);
+            let error = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.success(), "throughput, {way}, failed: {error}");
+            let throughput = text.lines().find_map(read);
+            let throughput = throughput.with_context(|| format!("throughput, {way}, printed no figures: {text}"))?;
             eprintln!("store, {way}: {:.0} pushes/s, {:.1} µs", throughput.pushes_per_second, throughput.cpu_per_push);
-            runs.entry(way.to_owned()).or_default().push(throughput);
+            runs.entry(way).or_default().push(throughput);
         }
     }
     let mut table = Table::new("The store alone, one CDR a push", &["", "pushes/s", "CPU µs a push"]);
@@ -51,19 +54,20 @@ pub async fn measure(rounds: u32, report: &mut Report) -> Result<()> {
             pushes_per_second: middle(|run| run.pushes_per_second),
             cpu_per_push: middle(|run| run.cpu_per_push),
         };
-        table.row([way.clone(), number(throughput.pushes_per_second), number(throughput.cpu_per_push)]);
-        report.note_throughput(way, throughput);
+        table.row([way.to_owned(), number(throughput.pushes_per_second), number(throughput.cpu_per_push)]);
+        report.note_throughput(way.to_owned(), throughput);
     }
     report.table(table);
     Ok(())
 }
 
-/// Reads `throughput: WAY pushes_per_second=NUMBER cpu_us_per_push=NUMBER`.
-fn read(line: &str) -> Option<(&str, Throughput)> {
-    let mut words = line.strip_prefix(LINE)?.split_ascii_whitespace();
-    let way = words.next()?;
-    let mut value = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
-    Some((way, Throughput { pushes_per_second: value("pushes_per_second")?, cpu_per_push: value("cpu_us_per_push")? }))
+/// Reads `PUSHES pushes, NUMBER at a time: NUMBER pushes/s, NUMBER µs CPU a push, …`.
+fn read(line: &str) -> Option<Throughput> {
+    let (_, figures) = line.split_once(" at a time: ")?;
+    let mut figures = figures.split(", ");
+    let pushes_per_second = figures.next()?.strip_suffix(" pushes/s")?.parse().ok()?;
+    let cpu_per_push = figures.next()?.strip_suffix(" µs CPU a push")?.parse().ok()?;
+    Some(Throughput { pushes_per_second, cpu_per_push })
 }
 
 #[cfg(test)]
@@ -72,9 +76,9 @@ mod tests {
 
     #[test]
     fn a_line_of_the_store_is_read() {
-        let (way, throughput) =
-            read("throughput: http-batches-16 pushes_per_second=12345.6 cpu_us_per_push=70.5").unwrap();
-        assert_eq!((way, throughput.pushes_per_second, throughput.cpu_per_push), ("http-batches-16", 12345.6, 70.5));
-        assert!(read("100000 pushes, 256 at a time: 6200 pushes/s, slowest 80.1 ms").is_none());
+        let line = "100000 pushes, 256 at a time: 29412 pushes/s, 26.3 µs CPU a push, slowest 80.1 ms";
+        let throughput = read(line).unwrap();
+        assert_eq!((throughput.pushes_per_second, throughput.cpu_per_push), (29412.0, 26.3));
+        assert!(read("privatenumber_store_group_size_sum 100000").is_none());
     }
 }
