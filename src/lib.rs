@@ -23,6 +23,8 @@ pub mod reply;
 pub mod request;
 pub mod store;
 pub mod streams;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 #[cfg(target_arch = "wasm32")]

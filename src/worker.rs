@@ -395,3 +395,6 @@ fn period_of(pause_ms: u64) -> u64 {
         _ => 500,
     }
 }
+
+#[cfg(test)]
+mod tests;

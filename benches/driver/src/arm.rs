@@ -172,7 +172,10 @@ impl Arm {
 
     /// Whether it sends the store the text of every CDR. Mirrors send it all of a push.
     pub const fn carries_texts(self) -> bool {
-        matches!(self, Self::Rust | Self::RustBatch)
+        matches!(
+            self,
+            Self::Rust | Self::RustBatch | Self::Filter | Self::FilterPass | Self::FilterHttp2 | Self::FilterThousand
+        )
     }
 
     /// How many businesses it is configured with.

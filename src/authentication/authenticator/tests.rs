@@ -36,7 +36,7 @@ fn authenticator() -> Authenticator {
 
 fn ask<'c>(authenticator: &'c Authenticator, headers: &[(&str, &str)]) -> Result<&'c str, Refusal> {
     let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-    authenticator.authenticate(headers, NOW_MS).map(|application| application.app_key.as_str())
+    authenticator.authenticate(headers, NOW_MS).map(|authenticated| authenticated.application.app_key.as_str())
 }
 
 #[test]

@@ -12,9 +12,14 @@ mod tolerance;
 
 const APP_KEY: &str = "demoAppKey000000000000000001";
 const CLAIM_DEADLINE: i64 = 1_767_580_300_000;
+const TTL_MS: u64 = 900_000;
 
 fn authenticator() -> Authenticator {
     Authenticator::new([], None, [Application::new(APP_KEY.to_owned(), Some("business".to_owned()), vec![])])
+}
+
+fn reader(authenticator: &Authenticator) -> Reader<'_> {
+    Reader { authenticator, app_key: APP_KEY, claim_deadline: CLAIM_DEADLINE, ttl_ms: TTL_MS }
 }
 
 /// What a push came to, in a form that outlives its body.
@@ -28,7 +33,7 @@ struct Read {
 fn read_with<T>(body: &[u8], look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
     let authenticator = authenticator();
     let body: Body<'_> = decode(body);
-    look(Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: CLAIM_DEADLINE }.read(&body))
+    look(reader(&authenticator).read(&body))
 }
 
 /// Reads a push of CDRs.

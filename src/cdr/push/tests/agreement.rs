@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{APP_KEY, CLAIM_DEADLINE, authenticator, read};
-use crate::cdr::push::{Contents, Reader, decode};
+use super::{APP_KEY, authenticator, read, reader};
+use crate::cdr::push::{Contents, decode};
 
 const SAMPLES: [&str; 3] = [
     include_str!("../../../../tests/samples/ax-fee-a-called-answered-recorded.json"),
@@ -14,7 +14,7 @@ const SAMPLES: [&str; 3] = [
 /// Whether the push was usual; if so, both ways of reading it agree.
 fn is_usual(body: &[u8]) -> bool {
     let authenticator = authenticator();
-    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: CLAIM_DEADLINE };
+    let reader = reader(&authenticator);
     let body = decode(body);
     let Some(usual) = reader.read_usual(&body) else { return false };
     match reader.read_thoroughly(&body) {
