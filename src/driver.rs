@@ -109,6 +109,19 @@ struct Open {
     exchange: Exchange,
     /// How much of the request's body the host holds for it.
     held: usize,
+    /// Whether its response has begun: the host then holds nothing for it any more.
+    is_answered: bool,
+}
+
+impl Open {
+    fn hold(&mut self, size: usize) {
+        self.held = if self.is_answered { 0 } else { size };
+    }
+
+    fn answered(&mut self) {
+        self.is_answered = true;
+        self.held = 0;
+    }
 }
 
 impl Driver {
@@ -142,48 +155,57 @@ impl Driver {
     /// Feeds the worker an event of a stream. A stream begins with its first event and is forgotten with [`Event::Ended`].
     pub fn step(&mut self, stream: StreamId, event: Event<'_>) -> Action {
         let open = self.streams.entry(stream).or_default();
-        let (worker, exchange) = (&self.worker, &mut open.exchange);
+        let worker = &self.worker;
         match event {
             Event::RequestHeaders { headers, is_end } => {
-                match worker.request_headers(exchange, stream, headers, is_end) {
+                match worker.request_headers(&mut open.exchange, stream, headers, is_end) {
                     AtHeaders::LeaveAlone => Action::LeaveAlone,
                     AtHeaders::Hold => Action::Hold,
                     AtHeaders::Pass(edits) => Action::Pass(edits),
-                    AtHeaders::Answer(reply) => Action::Reply(reply),
-                }
-            }
-            Event::RequestBody(size) => {
-                open.held = size;
-                match worker.request_body(exchange, size) {
-                    AtBody::LeaveAlone => Action::LeaveAlone,
-                    AtBody::Wait => Action::Hold,
-                    AtBody::Answer(reply) => {
-                        open.held = 0;
+                    AtHeaders::Answer(reply) => {
+                        open.answered();
                         Action::Reply(reply)
                     }
                 }
             }
+            Event::RequestBody(size) => match worker.request_body(&mut open.exchange, size) {
+                AtBody::LeaveAlone => {
+                    open.hold(0);
+                    Action::LeaveAlone
+                }
+                AtBody::Wait => {
+                    open.hold(size);
+                    Action::Hold
+                }
+                AtBody::Answer(reply) => {
+                    open.answered();
+                    Action::Reply(reply)
+                }
+            },
             Event::RequestEnd(body) => {
-                open.held = body.len();
-                let action = match worker.request_end(exchange, body) {
-                    AtEnd::LeaveAlone => Action::LeaveAlone,
-                    AtEnd::Hold { reset: false } => return Action::Hold,
-                    AtEnd::Hold { reset: true } => return Action::HoldAndReset,
-                    AtEnd::Answer(reply) => Action::Reply(reply),
-                    AtEnd::Forward(body) => Action::Forward(body.to_vec()),
+                let (action, held) = match worker.request_end(&mut open.exchange, body) {
+                    AtEnd::LeaveAlone => (Action::LeaveAlone, 0),
+                    AtEnd::Hold { reset: false } => (Action::Hold, body.len()),
+                    AtEnd::Hold { reset: true } => (Action::HoldAndReset, 0),
+                    AtEnd::Answer(reply) => (Action::Reply(reply), 0),
+                    AtEnd::Forward(body) => (Action::Forward(body.to_vec()), 0),
                 };
-                open.held = 0;
+                open.hold(held);
+                open.is_answered |= matches!(action, Action::Reply(_));
                 action
             }
             Event::ResponseHeaders { status, content_type, committed, is_end } => {
-                match worker.response_headers(exchange, status, content_type, committed, is_end) {
+                open.answered();
+                match worker.response_headers(&mut open.exchange, status, content_type, committed, is_end) {
                     AtResponse::LeaveAlone => Action::LeaveAlone,
                     AtResponse::Become(edits) => Action::Become(edits),
                 }
             }
-            Event::ResponseEnd(body) => worker.response_end(exchange, body).map_or(Action::LeaveAlone, Action::Body),
+            Event::ResponseEnd(body) => {
+                worker.response_end(&mut open.exchange, body).map_or(Action::LeaveAlone, Action::Body)
+            }
             Event::Ended => {
-                worker.stream_ended(exchange);
+                worker.stream_ended(&mut open.exchange);
                 self.streams.remove(&stream);
                 Action::LeaveAlone
             }
@@ -280,11 +302,11 @@ impl Driver {
         self.streams.values().map(|open| open.held).sum()
     }
 
-    /// A stream that has its reply holds nothing any more.
+    /// The host holds nothing any more for a stream that has its reply.
     fn forget_answered(&mut self) {
         for (stream, _) in self.worker.host().replies.borrow().iter() {
             if let Some(open) = self.streams.get_mut(stream) {
-                open.held = 0;
+                open.answered();
             }
         }
     }

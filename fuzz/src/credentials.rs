@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
         if let Err(refusal) = &result {
             super::shows_nothing_private(&refusal.to_string());
         }
-        result.map(|application| application.app_key.clone()).ok()
+        result.map(|authenticated| authenticated.application.app_key.clone()).ok()
     };
     let by_both = accepted(&both, NOW_MS);
     if let Some(app_key) = &by_both {

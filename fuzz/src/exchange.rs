@@ -1,15 +1,15 @@
-//! The whole core as a sequence of events: several streams and the root of one worker, in any order, with answers that are
-//! honest, lost, garbled or lies, refusals, drains, and a wall clock that goes anywhere.
-
-use std::rc::Rc;
+//! The whole core as a sequence of events: several streams and the root of one worker, in either header mode, with answers that
+//! are honest, lost, cut, partial, repeated, foreign or lies, refusals, drains, little room, and clocks that go anywhere.
 
 use arbitrary::{Result, Unstructured};
-use private_number_gateway::config::Config;
-use private_number_gateway::dispatcher::{HttpAnswer, Refusal, store_answer};
-use private_number_gateway::exchange::{AtEnd, AtResponse, Exchange};
-use privatenumber_contract::{Push, PushId, paths};
+use private_number_gateway::config::HeadersMode;
+use private_number_gateway::dispatcher::{HttpAnswer, Refusal};
+use private_number_gateway::now::Now;
+use private_number_gateway::streams::StreamId;
+use privatenumber_contract::{Push, PushBatch, paths};
+use serde_json::{Value, json};
 
-use super::worker::{self, Worker};
+use super::worker::{self, Setting, Worker};
 
 /// Bodies that streams bring; what else they bring is raw input.
 const BODIES: [&str; 7] = [
@@ -22,103 +22,126 @@ const BODIES: [&str; 7] = [
     "{",
 ];
 
-const STREAMS: usize = 4;
+const STREAMS: usize = 8;
 const MOST_STEPS: usize = 400;
+/// The statuses of answers that are not honest.
+const STATUSES: [Option<u16>; 11] = [
+    None,
+    Some(200),
+    Some(200),
+    Some(204),
+    Some(400),
+    Some(404),
+    Some(413),
+    Some(422),
+    Some(500),
+    Some(503),
+    Some(504),
+];
+const PROBLEM: &[u8] = b"application/problem+json";
 
-#[derive(Default)]
-struct Stream {
-    exchange: Exchange,
-    /// What the store was asked by it.
-    asked: Option<(PushId, Vec<u8>)>,
-    /// What an honest store has answered to that, once it has committed.
+/// A place for one stream after the other.
+#[derive(Clone, Default)]
+struct Place {
+    id: StreamId,
+    /// What an honest store has answered to its push, once it has committed.
     answer: Option<Vec<u8>>,
 }
 
 struct World {
     worker: Worker,
-    streams: [Stream; STREAMS],
+    places: [Place; STREAMS],
+    streams: StreamId,
 }
 
 /// See the [module](self).
 pub fn run(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let config: Rc<Config> =
-        if input.arbitrary().unwrap_or(false) { worker::config(50, 1) } else { worker::config(10_000, 2) };
-    let mut world = World { worker: Worker::new(&config), streams: Default::default() };
+    let choice: u8 = input.arbitrary().unwrap_or(0);
+    let is = |bit: u8| choice & (1 << bit) != 0;
+    let setting = Setting {
+        headers: if is(0) { HeadersMode::Pass } else { HeadersMode::Hold },
+        pending_calls: if is(1) { 5 } else { 10_000 },
+        pending_bytes: if is(2) { 100_000 } else { 1_048_576 },
+        concurrency: if is(3) { 1 } else { 2 },
+    };
+    let mut world = World { worker: Worker::new(setting), places: Default::default(), streams: 0 };
     for _ in 0..MOST_STEPS {
         if input.is_empty() || world.step(&mut input).is_err() {
             break;
         }
-        world.worker.check();
     }
-    for stream in &mut world.streams {
-        stream.exchange.gone(&mut world.worker.dispatcher, world.worker.now);
-    }
-    world.worker.finish();
+    world.worker.finish(is(4));
 }
 
 impl World {
     fn step(&mut self, input: &mut Unstructured<'_>) -> Result<()> {
-        let event = input.int_in_range(0..=13_u8)?;
+        let event = input.int_in_range(0..=16_u8)?;
         let index = input.int_in_range(0..=STREAMS - 1)?;
-        let Self { worker, streams } = self;
-        let Some(stream) = streams.get_mut(index) else { return Ok(()) };
+        let Self { worker, places, streams } = self;
+        let Some(place) = places.get_mut(index) else { return Ok(()) };
+        let id = place.id;
         match event {
-            0 => {
-                // Envoy ends a stream before its place can be another's.
-                stream.exchange.gone(&mut worker.dispatcher, worker.now);
-                *stream = Stream::default();
-                request_headers(worker, stream, input)
+            0 | 14 => {
+                worker.end(id);
+                *streams += 1;
+                *place = Place { id: *streams, answer: None };
+                request_headers(worker, place.id, input)?;
+                if event == 14 { request_end(worker, place.id, input) } else { Ok(()) }
             }
             1 => {
-                let size = input.arbitrary()?;
-                let config = Rc::clone(&worker.config);
-                stream.exchange.request_body(&config, &mut worker.dispatcher, size);
+                let size = if input.arbitrary()? { input.arbitrary()? } else { input.arbitrary::<u16>()?.into() };
+                worker.request_body(id, size);
                 Ok(())
             }
-            2 => request_end(worker, stream, input),
-            3 => commit(worker, stream, input.arbitrary()?),
-            4 => response_headers(worker, stream, input),
-            5 => response_end(worker, stream, input),
+            2 => request_end(worker, id, input),
+            3 => commit(worker, place, input.arbitrary()?),
+            4 => response_headers(worker, place, input),
+            5 => response_end(worker, place, input),
             6 => {
-                stream.exchange.gone(&mut worker.dispatcher, worker.now);
+                worker.end(id);
                 Ok(())
             }
             7 => {
-                for _ in 0..input.int_in_range(0..=8_u8)? {
-                    worker.depart_one();
-                }
+                worker.drive();
                 Ok(())
             }
             8 => {
                 let refusal = if input.arbitrary()? { Refusal::NoCluster } else { Refusal::NoHealthyHost };
-                worker.refuse_one(refusal);
+                worker.refuse_next(refusal, input.int_in_range(1..=8_u8)?);
                 Ok(())
             }
             9 | 10 => answer(worker, input),
-            11 => {
+            11 | 15 => {
                 let pause =
                     if input.ratio(1, 50_u8)? { input.arbitrary::<u64>()? } else { input.arbitrary::<u16>()?.into() };
-                worker.now.monotonic_ms = worker.now.monotonic_ms.saturating_add(pause);
+                let now = worker.driver.now();
+                worker.driver.set_now(Now { monotonic_ms: now.monotonic_ms.saturating_add(pause), ..now });
+                if event == 15 {
+                    worker.drive();
+                }
                 Ok(())
             }
             12 => {
-                worker.now.wall_ms = input.arbitrary()?;
+                let wall_ms = input.arbitrary()?;
+                worker.driver.set_now(Now { wall_ms, ..worker.driver.now() });
+                Ok(())
+            }
+            13 => {
+                if input.ratio(1, 4_u8)? {
+                    worker.drain();
+                }
                 Ok(())
             }
             _ => {
-                if input.ratio(1, 4_u8)? {
-                    worker.dispatcher.drain();
-                }
-                worker.dispatcher.take_stirred();
-                worker.dispatcher.next_wake_up(worker.now);
+                worker.has_random.set(input.ratio(7, 8_u8)?);
                 Ok(())
             }
         }
     }
 }
 
-fn request_headers(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructured<'_>) -> Result<()> {
+fn request_headers(worker: &mut Worker, id: StreamId, input: &mut Unstructured<'_>) -> Result<()> {
     let mut headers = worker::headers();
     if input.ratio(1, 4_u8)? {
         let names =
@@ -132,12 +155,11 @@ fn request_headers(worker: &mut Worker, stream: &mut Stream, input: &mut Unstruc
         headers.push((name.to_owned(), value));
     }
     let is_end = input.ratio(1, 20_u8)?;
-    let config = Rc::clone(&worker.config);
-    stream.exchange.request_headers(&config, &mut worker.dispatcher, &headers, is_end, worker.now);
+    worker.request_headers(id, &headers, is_end);
     Ok(())
 }
 
-fn request_end(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructured<'_>) -> Result<()> {
+fn request_end(worker: &mut Worker, id: StreamId, input: &mut Unstructured<'_>) -> Result<()> {
     let raw;
     let body = match BODIES.get(input.int_in_range(0..=BODIES.len())?) {
         Some(body) => {
@@ -149,6 +171,10 @@ fn request_end(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructure
                     *byte = input.arbitrary()?;
                 }
             }
+            if input.ratio(1, 8_u8)? {
+                // A large one, for little room.
+                text.resize(text.len() + usize::from(input.arbitrary::<u16>()?), b' ');
+            }
             raw = text;
             raw.as_slice()
         }
@@ -157,92 +183,130 @@ fn request_end(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructure
             input.bytes(length)?
         }
     };
-    let push_id = worker.draw_push_id();
-    let config = Rc::clone(&worker.config);
-    if let AtEnd::Forward(body) =
-        stream.exchange.request_end(&config, &mut worker.dispatcher, body, push_id, worker.now)
-    {
-        stream.asked = Some((push_id, body.to_vec()));
-        stream.answer = None;
+    worker.request_end(id, body);
+    Ok(())
+}
+
+fn asked(worker: &Worker, id: StreamId) -> Option<Vec<u8>> {
+    worker.stream(id)?.asked.clone()
+}
+
+/// The store commits what a stream asked by itself; its answer may be lost on the way.
+fn commit(worker: &mut Worker, place: &mut Place, is_lost: bool) -> Result<()> {
+    if let Some(body) = asked(worker, place.id) {
+        let push: Push<'_> = serde_json::from_slice(&body).expect("what the filter wrote");
+        let answer = json!({"calls": worker.commit(&push)}).to_string().into_bytes();
+        place.answer = (!is_lost).then_some(answer);
     }
     Ok(())
 }
 
-/// The store commits; its answer may be lost on the way.
-fn commit(worker: &mut Worker, stream: &mut Stream, is_lost: bool) -> Result<()> {
-    if let Some((_, body)) = &stream.asked {
-        let answer = worker.commit(body);
-        stream.answer = (!is_lost).then_some(answer);
-    }
-    Ok(())
-}
-
-fn response_headers(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructured<'_>) -> Result<()> {
+fn response_headers(worker: &mut Worker, place: &Place, input: &mut Unstructured<'_>) -> Result<()> {
     let is_end = input.ratio(1, 8_u8)?;
-    if let (Some((push_id, _)), Some(_)) = (&stream.asked, &stream.answer)
+    let push_id = worker.stream(place.id).and_then(|stream| stream.push_id);
+    if let (Some(push_id), Some(_)) = (push_id, &place.answer)
         && input.ratio(3, 4_u8)?
     {
-        let id = push_id.to_string();
-        let (dispatcher, now) = (&mut worker.dispatcher, worker.now);
-        stream.exchange.response_headers(dispatcher, Some(200), None, Some(id.as_bytes()), is_end, now);
+        worker.response_headers(place.id, Some(200), None, Some(&push_id.to_hex()), is_end);
         return Ok(());
     }
-    let status = *input.choose(&[None, Some(200), Some(204), Some(400), Some(413), Some(422), Some(500), Some(503)])?;
-    let content_type = *input.choose(&[None, Some(&b"application/problem+json"[..]), Some(b"text/plain")])?;
+    let status = *input.choose(&STATUSES)?;
+    let content_type = *input.choose(&[None, Some(PROBLEM), Some(b"text/plain")])?;
     let committed = *input.choose(&[None, Some(&b"00000000000000000000000000000000"[..]), Some(b"\xff")])?;
-    let is_incomplete = stream.asked.is_none() && stream.exchange.awaits_response();
-    let decision =
-        stream.exchange.response_headers(&mut worker.dispatcher, status, content_type, committed, is_end, worker.now);
-    let passes = decision == AtResponse::LeaveAlone && status.is_none_or(|status| status < 400);
-    assert!(!is_incomplete || !passes, "P2: {status:?} is passed on for a push that nobody was asked about");
+    worker.response_headers(place.id, status, content_type, committed, is_end);
     Ok(())
 }
 
-fn response_end(worker: &mut Worker, stream: &mut Stream, input: &mut Unstructured<'_>) -> Result<()> {
-    let body = match &stream.answer {
-        Some(answer) if input.ratio(3, 4_u8)? => {
-            let mut answer = answer.clone();
-            if input.ratio(1, 4_u8)? {
-                answer.truncate(input.arbitrary::<usize>()? % answer.len());
-            }
-            answer
-        }
+fn response_end(worker: &mut Worker, place: &Place, input: &mut Unstructured<'_>) -> Result<()> {
+    let body = match &place.answer {
+        Some(answer) if input.ratio(3, 4_u8)? => cut(answer.clone(), input)?,
         _ => {
-            let body = false_answer(stream.asked.as_ref().map(|(_, body)| body.as_slice()), input)?;
-            worker.is_store_lying |= is_believable(stream.asked.as_ref().map(|(_, body)| body.as_slice()), &body);
-            body
+            let asked = asked(worker, place.id);
+            let push = asked.as_ref().and_then(|body| serde_json::from_slice::<Push<'_>>(body).ok());
+            false_answer(push.as_ref(), input)?
         }
     };
-    stream.exchange.response_end(&mut worker.dispatcher, &body, worker.now);
+    worker.response_end(place.id, &body);
     Ok(())
+}
+
+/// One answer in four is cut off.
+fn cut(mut answer: Vec<u8>, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    if input.ratio(1, 4_u8)? {
+        answer.truncate(input.arbitrary::<usize>()? % answer.len().max(1));
+    }
+    Ok(answer)
 }
 
 /// Raw input, or an answer of the right form that says what it likes.
-fn false_answer(asked: Option<&[u8]>, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    if !input.arbitrary()? {
-        let length = input.int_in_range(0..=128_usize)?.min(input.len());
-        return Ok(input.bytes(length)?.to_vec());
+fn false_answer(push: Option<&Push<'_>>, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    match push {
+        Some(push) if input.arbitrary()? => Ok(json!({"calls": false_calls(push, input)?}).to_string().into_bytes()),
+        _ => {
+            let length = input.int_in_range(0..=128_usize)?.min(input.len());
+            Ok(input.bytes(length)?.to_vec())
+        }
     }
-    let Some(push) = asked.and_then(|body| serde_json::from_slice::<Push<'_>>(body).ok()) else {
-        return Ok(Vec::new());
-    };
+}
+
+fn false_calls(push: &Push<'_>, input: &mut Unstructured<'_>) -> Result<Vec<Value>> {
     let mut calls = Vec::new();
     for call in &push.calls {
-        let verdict = *input.choose(&["claimed", "claimed", "duplicate", "parked", "unheard-of"])?;
-        let id = match input.int_in_range(0..=3_u8)? {
+        let verdict = *input.choose(&["claimed", "claimed", "duplicate", "parked", "held", "erased", "unheard-of"])?;
+        let id = match input.int_in_range(0..=7_u8)? {
             0 => "0123456789abcdef0123456789abcdef".to_owned(),
             1 => input.arbitrary::<String>()?,
             _ => call.key().id(),
         };
         let ak = *input.choose(&[None, Some(worker::AK), Some("nobody")])?;
-        calls.push(serde_json::json!({"verdict": verdict, "callId": id, "ak": ak, "record": {"id": 1}}));
+        calls.push(json!({"verdict": verdict, "callId": id, "ak": ak, "record": {"id": 1}}));
     }
-    Ok(serde_json::to_vec(&serde_json::json!({ "calls": calls })).unwrap_or_default())
+    Ok(calls)
 }
 
-fn is_believable(asked: Option<&[u8]>, body: &[u8]) -> bool {
-    let push = asked.and_then(|body| serde_json::from_slice::<Push<'_>>(body).ok());
-    push.is_some_and(|push| !push.calls.is_empty() && store_answer::body(body, push.calls.len()).is_some())
+/// What a store says of a batch, each push by itself: honest, partial, repeated, foreign or a lie; then in another order, and cut.
+fn batch_answer(worker: &mut Worker, batch: &PushBatch<'_>, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut results = Vec::new();
+    for push in &batch.pushes {
+        let id = push.push_id;
+        match input.int_in_range(0..=11_u8)? {
+            0..=3 => results.push(worker.result(push)),
+            // Committed and not said, or not committed.
+            4 => drop(worker.commit(push)),
+            5 => {}
+            6 => results.push(json!({"pushId": id, "verdict": "retry"})),
+            7 => {
+                let verdict = *input.choose(&["refused", "expired", "unheard-of"])?;
+                results.push(json!({"pushId": id, "verdict": verdict}));
+            }
+            8 => results.push(json!({"pushId": id, "verdict": "committed", "calls": false_calls(push, input)?})),
+            9 => {
+                let mut result = worker.result(push);
+                if let Some(Value::Array(calls)) = result.get_mut("calls") {
+                    calls.pop();
+                }
+                results.push(result);
+            }
+            10 => {
+                let result = worker.result(push);
+                results.extend([result.clone(), result]);
+            }
+            _ => {
+                // Another push's id: nobody's, or one that was drawn for somebody else.
+                let mut result = worker.result(push);
+                let foreign = format!("{:032x}", input.arbitrary::<u8>()?);
+                if let Some(name) = result.get_mut("pushId") {
+                    *name = foreign.into();
+                }
+                results.push(result);
+            }
+        }
+    }
+    if !results.is_empty() {
+        let by = input.arbitrary::<usize>()? % results.len();
+        results.rotate_left(by);
+    }
+    cut(json!({"pushes": results, "worksWaiting": 1}).to_string().into_bytes(), input)
 }
 
 /// An answer to one of the root's requests, or to one there never was.
@@ -254,30 +318,26 @@ fn answer(worker: &mut Worker, input: &mut Unstructured<'_>) -> Result<()> {
         worker.answered_honestly(token);
         return Ok(());
     }
-    let (asked, is_claims, committed) = match worker.in_flight.get(&token) {
-        Some(sent) if sent.path == paths::PUSHES => {
-            let push: Option<Push<'_>> = serde_json::from_slice(&sent.body).ok();
-            (Some(sent.body.clone()), true, push.map(|push| push.push_id.to_string()))
-        }
-        Some(sent) => (Some(sent.body.clone()), false, None),
-        None => (None, false, None),
-    };
-    let status = *input.choose(&[None, Some(200), Some(204), Some(400), Some(413), Some(503), Some(504)])?;
-    let content_type = *input.choose(&[None, Some(&b"application/problem+json"[..])])?;
+    let (status, content_type) = (*input.choose(&STATUSES)?, *input.choose(&[None, Some(PROBLEM)])?);
     let from_upstream = input.arbitrary()?;
-    let body =
-        if is_claims { false_answer(asked.as_deref(), input)? } else { input.bytes(input.len().min(8))?.to_vec() };
-    let committed = committed.filter(|_| status == Some(200));
-    if is_claims {
-        worker.is_store_lying |= committed.is_some() && is_believable(asked.as_deref(), &body);
-    }
-    let answer = HttpAnswer {
-        status,
-        from_upstream,
-        content_type,
-        committed: committed.as_ref().map(String::as_bytes),
-        body: &body,
+    let sent = worker.in_flight.get(&token).cloned();
+    let mut committed = None;
+    let body = match &sent {
+        Some(sent) if sent.path == paths::PUSH_BATCHES && status == Some(200) && input.ratio(7, 8_u8)? => {
+            let batch: PushBatch<'_> = serde_json::from_slice(&sent.body).expect("what the filter wrote");
+            batch_answer(worker, &batch, input)?
+        }
+        Some(sent) if sent.path == paths::PUSHES => {
+            let push: Push<'_> = serde_json::from_slice(&sent.body).expect("what the filter wrote");
+            committed = Some(push.push_id.to_string()).filter(|_| status == Some(200));
+            false_answer(Some(&push), input)?
+        }
+        _ => {
+            let length = input.int_in_range(0..=128_usize)?.min(input.len());
+            input.bytes(length)?.to_vec()
+        }
     };
-    worker.answered(token, &answer);
+    let committed = committed.as_ref().map(String::as_bytes);
+    worker.answered(token, &HttpAnswer { status, from_upstream, content_type, committed, body: &body });
     Ok(())
 }

@@ -1,17 +1,26 @@
-//! Bodies of pushes: read, reshaped, written as the store's contract and read back.
+//! Bodies of pushes: pushed to a worker; and read, reshaped, written as the store's contract and read back.
 
 use private_number_gateway::authentication::{Application, Authenticator};
 use private_number_gateway::cdr::{Contents, MAX_CDRS, Reader, decode};
+use private_number_gateway::config::HeadersMode;
+use private_number_gateway::driver::Action;
 use privatenumber_contract::{Push, PushId};
 use serde_json::Value;
+
+use super::worker::{self, Setting, Worker};
 
 const APP_KEY: &str = "demoAppKey000000000000000001";
 
 /// See the [module](self).
 pub fn run(data: &[u8]) {
+    push(data);
+    read(data);
+}
+
+fn read(data: &[u8]) {
     let demo = Application::new(APP_KEY.to_owned(), Some("business".to_owned()), Vec::new());
     let authenticator = Authenticator::new([], None, [demo]);
-    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: i64::MAX };
+    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: i64::MAX, ttl_ms: 1 };
     let body = decode(data);
     let contents = match reader.read(&body) {
         Ok(contents) => contents,
@@ -48,8 +57,20 @@ pub fn run(data: &[u8]) {
     let json = serde_json::to_vec(&push).expect("texts and numbers can be written");
     let read: Push<'_> = serde_json::from_slice(&json).expect("the store reads what the filter writes");
     assert_eq!(read, push, "the store reads something else than what the filter wrote");
-    // What the store's limit of 4 MiB rests on: nothing more than trebles.
-    assert!(json.len() <= 3 * data.len() + 512 * (MAX_CDRS + 1), "{} bytes became {}", data.len(), json.len());
+    // What the largest body that a store must take rests on: nothing becomes more than five times as long.
+    assert!(json.len() <= 5 * data.len() + 512 * (MAX_CDRS + 1), "{} bytes became {}", data.len(), json.len());
+}
+
+/// The push as the worker takes it: it is asked for and answered 200, or answered at once.
+fn push(data: &[u8]) {
+    let mut worker = Worker::new(Setting::roomy(HeadersMode::Hold));
+    worker.request_headers(1, &worker::headers(), false);
+    let action = worker.request_end(1, data);
+    let is_push = action == Action::Hold;
+    assert!(is_push || matches!(action, Action::Reply(_)), "{action:?}");
+    let calls = worker.finish(false);
+    assert!(is_push || calls == 0, "a push that is not one is called back");
+    assert!(calls <= MAX_CDRS && worker.most_callbacks_for_one_call() <= 1, "P1: {calls} callbacks");
 }
 
 fn never_loses_or_invents(data: &[u8], found: usize) {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use private_number_gateway::cdr::{Contents, Reader, decode};
 use private_number_gateway::config::Config;
 
-use crate::input::{ARRIVAL, Input, SIZES, Scheme, Setting};
+use crate::input::{ARRIVAL, Input, SIZES, Scheme, Setting, Shape};
 use crate::worker::{Step, Worker};
 
 /// A part of a push's way.
@@ -30,28 +30,31 @@ struct Part {
     work: Work,
     scheme: Scheme,
     setting: Setting,
+    /// How many pushes of one CDR are asked for in one batch; larger ones are asked for alone.
+    batch: usize,
     sizes: &'static [usize],
 }
 
 const fn part(name: &'static str, work: Work) -> Part {
-    Part { name, work, scheme: Scheme::Aksk, setting: Setting::SHIPPED, sizes: &SIZES }
+    Part { name, work, scheme: Scheme::Aksk, setting: Setting::SHIPPED, batch: 16, sizes: &SIZES }
 }
 
 const WHOLE: Work = Work::Steps(Step::Headers, Step::Outcomes);
 const SIGNED: Setting = Setting { signed_callbacks: true, ..Setting::SHIPPED };
 
 /// In the order of a push's way.
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     Part { sizes: &[1], ..part("authenticate-aksk", Work::Authenticate) },
     Part { sizes: &[1], scheme: Scheme::Wsse, ..part("authenticate-wsse", Work::Authenticate) },
     Part { sizes: &[1], ..part("headers", Work::Steps(Step::Headers, Step::Headers)) },
     part("read", Work::Read),
     part("request", Work::Steps(Step::Request, Step::Request)),
+    part("ask", Work::Steps(Step::Ask, Step::Ask)),
     part("answer", Work::Steps(Step::Answer, Step::Answer)),
-    part("dispatch", Work::Steps(Step::Dispatch, Step::Dispatch)),
-    Part { setting: SIGNED, ..part("dispatch-signed", Work::Steps(Step::Dispatch, Step::Dispatch)) },
+    Part { setting: SIGNED, ..part("answer-signed", Work::Steps(Step::Answer, Step::Answer)) },
     part("outcomes", Work::Steps(Step::Outcomes, Step::Outcomes)),
     part("push", WHOLE),
+    Part { batch: 1, setting: Setting { passes: true, ..Setting::SHIPPED }, ..part("push-pass", WHOLE) },
     Part {
         sizes: &[1],
         setting: Setting { businesses: 1_000, ..Setting::SHIPPED },
@@ -96,8 +99,7 @@ impl FromStr for Case {
     }
 }
 
-/// A case with all it needs: workers that have each seen a push before, one for each push that is measured at a stretch.
-#[derive(Debug)]
+/// A case with all it needs: workers that have each seen pushes before, one for each batch that is measured at a stretch.
 pub struct Bench {
     work: Work,
     config: Rc<Config>,
@@ -114,12 +116,13 @@ impl Bench {
     /// # Errors
     /// A fixture does not fit the filter.
     pub fn new(case: &Case) -> Result<Self> {
-        let Part { work, scheme, setting, .. } = case.part;
+        let Part { work, scheme, setting, batch, .. } = case.part;
         let config = setting.config()?;
-        let count = (Self::CALLS_AT_A_STRETCH / case.size / setting.businesses).max(1);
+        let pushes = if case.size == 1 && matches!(work, Work::Steps(..)) { batch } else { 1 };
+        let count = (Self::CALLS_AT_A_STRETCH / case.size / pushes / setting.businesses).max(1);
         let mut bench = Self {
             work,
-            input: Input::new(case.size, scheme)?,
+            input: Input::new(Shape { size: case.size, pushes }, scheme, setting.passes)?,
             workers: (0..count).map(|_| Worker::new(&config)).collect(),
             config,
         };
@@ -132,7 +135,7 @@ impl Bench {
 
     /// How many pushes are measured at a stretch.
     pub fn stretch(&self) -> usize {
-        self.workers.len()
+        self.workers.len() * self.input.bodies.len()
     }
 
     /// The workers, to see what has come of the pushes.
@@ -140,7 +143,7 @@ impl Bench {
         &self.workers
     }
 
-    /// Takes a push of every worker to where the measured part begins.
+    /// Takes the pushes of every worker to where the measured part begins.
     ///
     /// # Errors
     /// A step did not do its work.
@@ -208,12 +211,14 @@ fn authenticate(config: &Config, input: &Input) -> Result<()> {
 }
 
 fn read(config: &Config, input: &Input) -> Result<()> {
-    let text = decode(black_box(input.body));
+    let body = input.bodies.first().context("no push")?;
+    let text = decode(black_box(body));
     let application = config.authenticator.application("demoAppKey000000000000000001").context("no application")?;
     let reader = Reader {
         authenticator: &config.authenticator,
         app_key: &application.app_key,
-        claim_deadline: ARRIVAL.wall_ms + config.store.claim_deadline_ms,
+        claim_deadline: ARRIVAL.wall_ms.saturating_add_unsigned(config.store.claim_deadline_ms),
+        ttl_ms: config.store.claim_deadline_ms,
     };
     match reader.read(&text) {
         Ok(Contents::Calls { calls, parked }) if calls.len() == input.calls && parked.is_empty() => {

@@ -8,14 +8,33 @@ use private_number_gateway::now::Now;
 use privatenumber_contract::{PushId, paths};
 use serde_json::{Value, json};
 
-/// The id of every push here; on the wire [`COMMITTED`].
-pub const PUSH_ID: PushId = PushId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
-/// [`PUSH_ID`], as the store repeats it in its answer's header.
+/// The id of the push of that number, from 0.
+pub const fn push_id(number: u8) -> PushId {
+    PushId::from_bytes([number, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
+}
+
+/// The id of the first push, as the store repeats it in its answer's header.
 pub const COMMITTED: &[u8] = b"000102030405060708090a0b0c0d0e0f";
 /// When every push arrives: 2026-01-05 04:00:00.
 pub const ARRIVAL: Now = Now { monotonic_ms: 1_000, wall_ms: 1_767_585_600_000 };
 /// How many CDRs a push has.
 pub const SIZES: [usize; 3] = [1, 10, 50];
+/// How many CDRs a push has, and how many pushes are under way together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// CDRs of each push.
+    pub size: usize,
+    /// Pushes that are asked for in one batch.
+    pub pushes: usize,
+}
+
+/// All there are fixtures of.
+pub const SHAPES: [Shape; 4] = [
+    Shape { size: 1, pushes: 1 },
+    Shape { size: 1, pushes: 16 },
+    Shape { size: 10, pushes: 1 },
+    Shape { size: 50, pushes: 1 },
+];
 /// The business of every call.
 pub const AK: &str = "AC5A23CF0E42435C9FF52E401EE897BC";
 
@@ -28,49 +47,67 @@ pub enum Scheme {
     Wsse,
 }
 
-/// One push and what is answered to it and to what comes of it.
+/// Pushes that are under way together, and what is answered to them and to what comes of them.
 #[derive(Debug)]
 pub struct Input {
-    /// How many CDRs it has; each is a call that is called back.
+    /// How many CDRs they have together; each is a call that is called back.
     pub calls: usize,
     /// As Envoy hands them to the filter.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// As Huawei sends it.
-    pub body: &'static [u8],
+    /// As Huawei sends them.
+    pub bodies: Vec<&'static [u8]>,
     /// Those of the store's answer, as Envoy hands them to the filter.
     pub answer_headers: Vec<(String, Vec<u8>)>,
-    /// What the store answers: a claim for each call.
-    pub claims: &'static [u8],
+    /// What the store answers, a claim for each call: to a batch, or to a push by itself.
+    pub answer: &'static [u8],
     /// What the store answers to the calls' outcomes.
     pub receipt: &'static [u8],
 }
 
 impl Input {
-    /// The push of `size` CDRs, one of [`SIZES`].
+    /// Pushes of that shape, signed by `scheme`. The store's answer is that to a batch, or to a push that `passes` by itself.
     ///
     /// # Errors
     /// There is no such fixture.
-    pub fn new(size: usize, scheme: Scheme) -> Result<Self> {
-        let (body, claims, receipt): (&[u8], &[u8], &[u8]) = match size {
-            1 => (
-                include_bytes!("../fixtures/push-1.json"),
+    pub fn new(shape: Shape, scheme: Scheme, passes: bool) -> Result<Self> {
+        let (pushes, batch, single, receipt): (&str, &[u8], &[u8], &[u8]) = match (shape.size, shape.pushes) {
+            (1, 1) => (
+                include_str!("../fixtures/push-1.json"),
+                include_bytes!("../fixtures/batch-1.json"),
                 include_bytes!("../fixtures/claims-1.json"),
                 include_bytes!("../fixtures/receipt-1.json"),
             ),
-            10 => (
-                include_bytes!("../fixtures/push-10.json"),
+            (1, 16) => (
+                include_str!("../fixtures/push-1x16.jsonl"),
+                include_bytes!("../fixtures/batch-1x16.json"),
+                b"",
+                include_bytes!("../fixtures/receipt-1x16.json"),
+            ),
+            (10, 1) => (
+                include_str!("../fixtures/push-10.json"),
+                include_bytes!("../fixtures/batch-10.json"),
                 include_bytes!("../fixtures/claims-10.json"),
                 include_bytes!("../fixtures/receipt-10.json"),
             ),
-            50 => (
-                include_bytes!("../fixtures/push-50.json"),
+            (50, 1) => (
+                include_str!("../fixtures/push-50.json"),
+                include_bytes!("../fixtures/batch-50.json"),
                 include_bytes!("../fixtures/claims-50.json"),
                 include_bytes!("../fixtures/receipt-50.json"),
             ),
-            other => bail!("there is no push of {other} CDRs; there are {SIZES:?}"),
+            _ => bail!("there are no pushes of the shape {shape:?}; there are {SHAPES:?}"),
         };
-        let headers = headers(scheme, body.len())?;
-        Ok(Self { calls: size, headers, body, answer_headers: answer_headers(claims.len()), claims, receipt })
+        let bodies: Vec<_> = pushes.lines().map(str::as_bytes).collect();
+        let length = bodies.first().map_or(0, |body| body.len());
+        let answer = if passes { single } else { batch };
+        Ok(Self {
+            calls: shape.size * bodies.len(),
+            headers: headers(scheme, length)?,
+            bodies,
+            answer_headers: answer_headers(answer.len()),
+            answer,
+            receipt,
+        })
     }
 }
 
@@ -117,13 +154,15 @@ fn answer_headers(length: usize) -> Vec<(String, Vec<u8>)> {
 pub struct Setting {
     /// Whether callbacks are signed.
     pub signed_callbacks: bool,
+    /// Whether the push itself goes to the store, instead of waiting for the worker to ask.
+    pub passes: bool,
     /// How many businesses there are. All calls go to the first.
     pub businesses: usize,
 }
 
 impl Setting {
-    /// The shipped one: callbacks are not signed, and there is one business.
-    pub const SHIPPED: Self = Self { signed_callbacks: false, businesses: 1 };
+    /// The shipped one: headers are held, callbacks are not signed, and there is one business.
+    pub const SHIPPED: Self = Self { signed_callbacks: false, passes: false, businesses: 1 };
 
     /// The configuration.
     ///
@@ -143,7 +182,7 @@ impl Setting {
         };
         let config = json!({
             "push_path": "/huawei/fee",
-            "headers": "hold",
+            "headers": if self.passes { "pass" } else { "hold" },
             "authentication": {"schemes": ["aksk", "wsse"]},
             "applications": [{
                 "app_key": "demoAppKey000000000000000001", "ak": AK, "secrets": [{"value": "fictitious-app-secret-0001"}],

@@ -1,7 +1,6 @@
 //! What a push costs inside the filter's core, apart from Envoy, network, store and business.
 //!
-//! The core is the shipped one: [`worker::Worker`] tells `Exchange` and `Dispatcher` what Envoy's adapter would, in the same
-//! order. What Huawei, the store and the business send is prepared in `fixtures/`: a push as the simulator signs and writes
+//! What runs is the shipped worker; [`worker::Worker`] tells it what Envoy's adapter would, in the same order. What Huawei, the store and the business send is prepared in `fixtures/`: a push as the simulator signs and writes
 //! it, and the answers of the real store to it. Nothing is random and the clock is set by hand, so that the same program
 //! executes the same instructions every time.
 //!

@@ -1,96 +1,166 @@
-//! One worker of the gateway with one push under way: the core, told what Envoy's adapter (`src/envoy`) would tell it.
+//! One worker of the gateway with some pushes under way: the shipped [`Worker`](private_number_gateway::worker::Worker) with a host
+//! that copies nothing, told what Envoy's adapter (`src/envoy`) would tell it.
 
+use std::cell::Cell;
 use std::hint::black_box;
-use std::ops::Range;
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
-use private_number_gateway::config::Config;
-use private_number_gateway::dispatcher::{Dispatcher, Gauges, HttpAnswer};
-use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, HeaderEdits};
-use private_number_gateway::metrics;
+use anyhow::{Result, bail, ensure};
+use private_number_gateway::config::{Config, HeadersMode};
+use private_number_gateway::dispatcher::{HttpAnswer, OutgoingRequest, Refusal};
+use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange};
+use private_number_gateway::host::Host;
+use private_number_gateway::journal::Level;
+use private_number_gateway::metrics::{Histogram, Metric};
 use private_number_gateway::now::Now;
+use private_number_gateway::reply::Reply;
+use private_number_gateway::streams::StreamId;
+use private_number_gateway::worker;
 
-use crate::input::{ARRIVAL, COMMITTED, Input, PUSH_ID};
+use crate::input::{ARRIVAL, COMMITTED, Input, push_id};
 
-/// The way of one push through the core, in order.
+/// The way of a push through the core, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// The request's headers come: path, method, content type, credentials, and what is to be edited of them.
+    /// The request's headers come: path, method, content type, credentials.
     Headers,
     /// The request's body comes: read, reshaped, admitted, encoded for the store.
     Request,
-    /// The store's answer comes: read, its claims handed to the root.
+    /// The worker asks the store for the batch. Where headers pass there is nothing to do.
+    Ask,
+    /// The store's answer comes: it is read, the pushes are answered, and the callbacks leave.
     Answer,
-    /// The root sends the callbacks.
-    Dispatch,
     /// The callbacks are answered; their outcomes travel to the store, which takes them.
     Outcomes,
 }
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Headers, Self::Request, Self::Answer, Self::Dispatch, Self::Outcomes];
+    pub const ALL: [Self; 5] = [Self::Headers, Self::Request, Self::Ask, Self::Answer, Self::Outcomes];
 }
 
 /// What has come of all pushes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Pushes that went on to the store.
-    pub forwarded: usize,
+    /// Pushes that the store was asked for.
+    pub asked: usize,
+    /// Pushes that were answered 200.
+    pub recorded: usize,
     /// Callbacks that left.
     pub callbacks: usize,
-    /// Outcomes the store has taken, as the core counts them.
-    pub acknowledged: u64,
+    /// Outcomes the store has taken.
+    pub acknowledged: usize,
     /// Bytes that left for store and business.
     pub sent_bytes: usize,
 }
 
-/// See the [module](self).
+/// A host that takes every request and keeps none.
 #[derive(Debug)]
+struct Quiet {
+    now: Cell<Now>,
+    drawn: Cell<u8>,
+    tokens: Cell<u32>,
+    tally: Cell<Tally>,
+}
+
+impl Quiet {
+    fn tally(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        change(&mut tally);
+        self.tally.set(tally);
+    }
+
+    fn pass(&self, milliseconds: u64) {
+        let now = self.now.get();
+        self.now.set(Now { monotonic_ms: now.monotonic_ms + milliseconds, ..now });
+    }
+}
+
+impl Host for Quiet {
+    fn now(&self) -> Now {
+        self.now.get()
+    }
+
+    fn random(&self) -> Option<[u8; 16]> {
+        let drawn = self.drawn.get();
+        self.drawn.set(drawn.wrapping_add(1));
+        Some(*push_id(drawn).as_bytes())
+    }
+
+    fn dispatch(&self, request: &OutgoingRequest) -> Result<u32, Refusal> {
+        // As the adapter hands them to Envoy.
+        let headers: Vec<(&str, &str)> =
+            request.head.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        black_box(headers);
+        self.tally(|tally| tally.sent_bytes += black_box(request.body()).len());
+        let token = self.tokens.get();
+        self.tokens.set(token + 1);
+        Ok(token)
+    }
+
+    fn reply(&self, replies: Vec<(StreamId, Reply)>) {
+        for (stream, reply) in &replies {
+            black_box((stream, reply.status(), reply.headers(), reply.details(), reply.body()));
+            self.tally(|tally| tally.recorded += usize::from(reply.status() == 200));
+        }
+    }
+
+    fn wake(&self) -> bool {
+        true
+    }
+
+    fn set_timer(&self, period_ms: u64) {
+        black_box(period_ms);
+    }
+
+    fn log_level(&self) -> Option<Level> {
+        // What Envoy starts with: nothing that happens here is logged.
+        Some(Level::Warn)
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        black_box((level, line));
+    }
+
+    fn add(&self, metric: Metric, change: i64) {
+        black_box((metric, change));
+    }
+
+    fn record(&self, histogram: Histogram, value: u64) {
+        black_box((histogram, value));
+    }
+
+    fn drained(&self) {}
+}
+
+/// See the [module](self).
 pub struct Worker {
-    config: Rc<Config>,
-    dispatcher: Dispatcher,
-    exchange: Exchange,
-    /// Edits of the request's headers, which wait for the body.
-    held: Option<HeaderEdits>,
-    now: Now,
-    /// As they were when they were last looked at.
-    gauges: Gauges,
-    /// The token of the next request of the root.
-    next_token: u32,
-    /// Tokens of the callbacks that are not answered.
-    in_flight: Range<u32>,
-    tally: Tally,
+    core: worker::Worker<Quiet>,
+    streams: Vec<Exchange>,
+    /// The first token of what is answered next.
+    first: u32,
 }
 
 impl Worker {
     /// A worker that has seen no push.
     pub fn new(config: &Rc<Config>) -> Self {
-        Self {
-            config: Rc::clone(config),
-            dispatcher: Dispatcher::new(Rc::clone(config)),
-            exchange: Exchange::default(),
-            held: None,
-            now: ARRIVAL,
-            gauges: Gauges::default(),
-            next_token: 0,
-            in_flight: 0..0,
-            tally: Tally::default(),
-        }
+        let host =
+            Quiet { now: Cell::new(ARRIVAL), drawn: Cell::default(), tokens: Cell::default(), tally: Cell::default() };
+        Self { core: worker::Worker::new(Rc::clone(config), host), streams: Vec::new(), first: 0 }
     }
 
     /// What has come of all pushes so far.
     pub fn tally(&self) -> Tally {
-        self.tally
+        self.core.host().tally.get()
     }
 
     /// Whether nothing is pending.
     pub fn is_idle(&self) -> bool {
-        self.dispatcher.is_idle()
+        let gauges = self.core.gauges();
+        gauges.pending_calls == 0 && gauges.pushes_held == 0
     }
 
-    /// Takes the push one step on. The steps must be taken in order.
+    /// Takes the pushes one step on. The steps must be taken in order.
     ///
     /// # Errors
     /// The step did not do its work.
@@ -98,142 +168,115 @@ impl Worker {
         match step {
             Step::Headers => self.headers(input),
             Step::Request => self.request(input),
+            Step::Ask => self.ask(input),
             Step::Answer => self.answer(input),
-            Step::Dispatch => self.dispatch(input),
             Step::Outcomes => self.outcomes(input),
         }
     }
 
+    fn holds(&self) -> bool {
+        self.core.config().headers == HeadersMode::Hold
+    }
+
     fn headers(&mut self, input: &Input) -> Result<()> {
-        self.exchange = Exchange::default();
-        let Self { config, dispatcher, exchange, now, .. } = self;
-        match exchange.request_headers(config, dispatcher, &input.headers, false, *now) {
-            AtHeaders::ReadBody(edits) => self.held = Some(edits),
-            other => bail!("the headers are answered by {other:?}"),
+        self.core.host().drawn.set(0);
+        self.streams.clear();
+        self.streams.extend(input.bodies.iter().map(|_| Exchange::default()));
+        for (exchange, id) in self.streams.iter_mut().zip(0..) {
+            match self.core.request_headers(exchange, id, &input.headers, false) {
+                AtHeaders::Hold => {}
+                AtHeaders::Pass(edits) => drop(black_box(edits.applied(&input.headers))),
+                other => bail!("the headers are answered by {other:?}"),
+            }
         }
-        self.stream_was_heard();
         Ok(())
     }
 
     fn request(&mut self, input: &Input) -> Result<()> {
-        let Self { config, dispatcher, exchange, held, now, tally, .. } = self;
-        let at_body = exchange.request_body(config, dispatcher, input.body.len());
-        ensure!(at_body == AtBody::Wait, "the body is answered by {at_body:?}");
-        match exchange.request_end(config, dispatcher, input.body, PUSH_ID, *now) {
-            AtEnd::Forward(body) => {
-                tally.forwarded += 1;
-                tally.sent_bytes += black_box(body).len();
-                let mut edits = held.take().context("no headers are held")?;
-                edits.set.push(("content-length", body.len().to_string().into()));
-                black_box(edits.applied(&input.headers));
+        for (exchange, body) in self.streams.iter_mut().zip(&input.bodies) {
+            let at_body = self.core.request_body(exchange, body.len());
+            ensure!(at_body == AtBody::Wait, "the body is answered by {at_body:?}");
+            match self.core.request_end(exchange, body) {
+                AtEnd::Hold { reset: false } => {}
+                AtEnd::Forward(body) => self.core.host().tally(|tally| {
+                    tally.asked += 1;
+                    tally.sent_bytes += black_box(body).len();
+                }),
+                other => bail!("the push is answered by {other:?}"),
             }
-            other => bail!("the push is answered by {other:?}"),
         }
-        self.stream_was_heard();
+        Ok(())
+    }
+
+    fn ask(&mut self, input: &Input) -> Result<()> {
+        if self.holds() {
+            let host = self.core.host();
+            host.pass(self.core.config().store.push_batch_delay_ms);
+            self.first = host.tokens.get();
+            self.core.woken();
+            let host = self.core.host();
+            ensure!(host.tokens.get() == self.first + 1, "the pushes are not asked for in one batch");
+            host.tally(|tally| tally.asked += input.bodies.len());
+        }
         Ok(())
     }
 
     fn answer(&mut self, input: &Input) -> Result<()> {
-        let Self { dispatcher, exchange, now, .. } = self;
-        ensure!(exchange.awaits_response(), "the store's answer is not awaited");
-        let content_type = Some(&b"application/json"[..]);
-        match exchange.response_headers(dispatcher, Some(200), content_type, Some(COMMITTED), false, *now) {
-            AtResponse::Become(edits) => {
-                black_box(edits.applied(&input.answer_headers));
+        let (before, claims) = (self.tally().recorded, self.first);
+        self.first = self.core.host().tokens.get();
+        if self.holds() {
+            self.answered(claims, Some(b"application/json"), input.answer);
+        } else {
+            for exchange in &mut self.streams {
+                pass(&self.core, exchange, input)?;
             }
-            AtResponse::LeaveAlone => bail!("the store's answer is left alone"),
+            self.core.woken();
         }
-        self.stream_was_heard();
-        let Self { dispatcher, exchange, now, .. } = self;
-        ensure!(exchange.awaits_response_body(), "the store's claims are not awaited");
-        black_box(exchange.response_end(dispatcher, input.claims, *now));
-        self.stream_was_heard();
-        self.exchange.gone(&mut self.dispatcher, self.now);
-        self.stream_was_heard();
-        let queued = self.dispatcher.gauges().callback_queue;
-        ensure!(queued == input.calls, "{queued} callbacks are queued and not {}", input.calls);
-        Ok(())
-    }
-
-    fn dispatch(&mut self, input: &Input) -> Result<()> {
-        let first = self.next_token;
-        self.pump();
-        self.in_flight = first..self.next_token;
-        self.tally.callbacks += self.in_flight.len();
-        ensure!(self.in_flight.len() == input.calls, "{} callbacks left and not {}", self.in_flight.len(), input.calls);
+        for exchange in &mut self.streams {
+            ensure!(!self.core.awaits_response(exchange), "a push has no answer");
+            self.core.stream_ended(exchange);
+        }
+        let recorded = self.tally().recorded - before;
+        ensure!(recorded == input.bodies.len(), "{recorded} pushes are answered 200");
+        let left = usize::try_from(self.core.host().tokens.get() - self.first)?;
+        ensure!(left == input.calls, "{left} callbacks left and not {}", input.calls);
+        self.core.host().tally(|tally| tally.callbacks += left);
         Ok(())
     }
 
     fn outcomes(&mut self, input: &Input) -> Result<()> {
-        self.now.monotonic_ms += 2;
-        for token in std::mem::take(&mut self.in_flight) {
-            let content_type = None;
-            self.root_is_answered(
-                token,
-                &HttpAnswer { status: Some(200), from_upstream: true, content_type, committed: None, body: b"" },
-            );
+        self.core.host().pass(2);
+        let outcomes = self.core.host().tokens.get();
+        for token in self.first..outcomes {
+            self.answered(token, None, b"");
         }
-        self.now.monotonic_ms += self.config.store.outcome_batch_delay_ms;
-        let token = self.next_token;
-        self.pump();
-        ensure!(self.next_token == token + 1, "the outcomes do not leave in one batch");
-        let content_type = Some(&b"application/json"[..]);
-        self.root_is_answered(
-            token,
-            &HttpAnswer { status: Some(200), from_upstream: true, content_type, committed: None, body: input.receipt },
-        );
-        ensure!(self.dispatcher.is_idle(), "something is pending after the last step");
+        self.core.host().pass(self.core.config().store.outcome_batch_delay_ms);
+        self.core.woken();
+        ensure!(self.core.host().tokens.get() == outcomes + 1, "the outcomes do not leave in one batch");
+        self.answered(outcomes, Some(b"application/json"), input.receipt);
+        ensure!(self.is_idle(), "something is pending after the last step");
+        self.core.host().tally(|tally| tally.acknowledged += input.calls);
         Ok(())
     }
 
     /// As `on_http_call_response`.
-    fn root_is_answered(&mut self, token: u32, answer: &HttpAnswer<'_>) {
-        black_box(self.dispatcher.is_callback(token));
-        self.dispatcher.answered(token, answer, self.now);
-        self.pump();
+    fn answered(&self, token: u32, content_type: Option<&[u8]>, body: &[u8]) {
+        black_box(self.core.is_callback(token));
+        let answer = HttpAnswer { status: Some(200), from_upstream: true, content_type, committed: None, body };
+        self.core.response(token, &answer);
     }
+}
 
-    /// As the adapter's pump, with a host that takes every request.
-    fn pump(&mut self) {
-        while let Some(departure) = self.dispatcher.poll(self.now) {
-            let headers: Vec<(&str, &str)> =
-                departure.head.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            black_box(headers);
-            self.tally.sent_bytes += black_box(departure.body()).len();
-            self.dispatcher.sent(departure.ticket, self.next_token, self.now);
-            self.next_token += 1;
-        }
-        self.publish();
-        black_box(self.dispatcher.next_wake_up(self.now));
+/// The store's answer to a push that went to it by itself.
+fn pass(core: &worker::Worker<Quiet>, exchange: &mut Exchange, input: &Input) -> Result<()> {
+    ensure!(core.awaits_response(exchange), "the store's answer is not awaited");
+    let content_type = Some(&b"application/json"[..]);
+    match core.response_headers(exchange, Some(200), content_type, Some(COMMITTED), false) {
+        AtResponse::Become(edits) => drop(black_box(edits.applied(&input.answer_headers))),
+        AtResponse::LeaveAlone => bail!("the store's answer is left alone"),
     }
-
-    /// As the adapter does after every event of a stream.
-    fn stream_was_heard(&mut self) {
-        self.publish();
-        black_box(self.dispatcher.take_stirred());
-    }
-
-    /// Counts what happened, as the adapter does; at the log level that Envoy starts with, none of it is logged.
-    fn publish(&mut self) {
-        let journal = self.dispatcher.take_journal();
-        let gauges = self.dispatcher.gauges();
-        for event in &journal {
-            metrics::count(
-                event,
-                |counter, number| {
-                    if black_box(counter) == metrics::Counter::OutcomesReported {
-                        self.tally.acknowledged += number;
-                    }
-                },
-                |histogram, value| {
-                    black_box((histogram, value));
-                },
-            );
-            black_box(event.level());
-        }
-        let before = std::mem::replace(&mut self.gauges, gauges);
-        for gauge in metrics::Gauge::ALL {
-            black_box((metrics::gauge(*gauge, &before), metrics::gauge(*gauge, &gauges)));
-        }
-    }
+    ensure!(exchange.awaits_response_body(), "the store's claims are not awaited");
+    black_box(core.response_end(exchange, input.answer));
+    core.host().tally(|tally| tally.recorded += 1);
+    Ok(())
 }

@@ -12,10 +12,10 @@ use anyhow::{Result, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, header};
-use core_bench::input::{AK, ARRIVAL, COMMITTED, PUSH_ID, SIZES, Setting};
+use core_bench::input::{AK, ARRIVAL, COMMITTED, SHAPES, Setting, Shape, push_id};
 use http_body_util::BodyExt as _;
-use private_number_gateway::dispatcher::{Dispatcher, HttpAnswer};
-use private_number_gateway::exchange::{AtEnd, AtHeaders, Exchange};
+use private_number_gateway::dispatcher::HttpAnswer;
+use private_number_gateway::driver::{Action, Driver, Event, Sent};
 use private_number_gateway::now::Now;
 use privatenumber_contract::{Binding, Private, paths};
 use privatenumber_sim::clock::created_time;
@@ -132,46 +132,87 @@ fn the_headers_are_signed_by_the_simulator() -> Result<()> {
     Ok(())
 }
 
+/// The filter, given these pushes at once.
+struct Filter(Driver);
+
+impl Filter {
+    fn new(setting: Setting, pushes: &[Vec<u8>]) -> Result<(Self, Vec<Action>)> {
+        let mut driver = Driver::new(setting.config()?, ARRIVAL, 0);
+        let mut drawn = 0;
+        driver.draw(move || {
+            drawn += 1;
+            Some(*push_id(drawn - 1).as_bytes())
+        });
+        let pseudo = [(":method", "POST".to_owned()), (":path", "/huawei/fee".to_owned())];
+        let headers = pseudo.into_iter().chain(signed(Scheme::Aksk)?);
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
+        let mut actions = Vec::new();
+        for (body, stream) in pushes.iter().zip(0..) {
+            driver.step(stream, Event::RequestHeaders { headers: &headers, is_end: false });
+            driver.step(stream, Event::RequestBody(body.len()));
+            actions.push(driver.step(stream, Event::RequestEnd(body)));
+        }
+        Ok((Self(driver), actions))
+    }
+
+    /// What is sent next.
+    fn sends(&mut self) -> Vec<Sent> {
+        loop {
+            let sent = self.0.take_sent();
+            if !sent.is_empty() {
+                return sent;
+            }
+            let at = self.0.time().expect("the filter has something to do");
+            self.0.set_now(Now { monotonic_ms: at, ..self.0.now() });
+            self.0.drive();
+        }
+    }
+
+    fn answer(&mut self, token: u32, body: &[u8]) {
+        let answer = HttpAnswer { status: Some(200), from_upstream: true, content_type: None, committed: None, body };
+        self.0.respond(token, &answer);
+    }
+}
+
+/// A store that knows the calls' binding.
+async fn store_with_binding() -> Result<Router> {
+    let store = store().await?;
+    let registered = serde_json::to_vec(&binding())?;
+    ask(&store, "PUT", &format!("{}/{SUBSCRIPTION}", paths::BINDINGS), &registered).await?;
+    Ok(store)
+}
+
 #[tokio::test]
 async fn pushes_are_the_simulators_and_answers_the_stores() -> Result<()> {
-    for size in SIZES {
-        let body = push_body(&cdrs(size))?;
-        check(&format!("push-{size}.json"), &body)?;
+    for Shape { size, pushes } in SHAPES {
+        let (name, extension) =
+            if pushes == 1 { (size.to_string(), "json") } else { (format!("{size}x{pushes}"), "jsonl") };
+        let bodies = cdrs(size * pushes).chunks(size).map(push_body).collect::<Result<Vec<_>, _>>()?;
+        check(&format!("push-{name}.{extension}"), &bodies.join(&b'\n'))?;
 
-        let store = store().await?;
-        let registered = serde_json::to_vec(&binding())?;
-        ask(&store, "PUT", &format!("{}/{SUBSCRIPTION}", paths::BINDINGS), &registered).await?;
+        let store = store_with_binding().await?;
+        let (mut filter, _) = Filter::new(Setting::SHIPPED, &bodies)?;
+        let [claims] = &filter.sends()[..] else { panic!("the pushes are asked for in one batch") };
+        assert_eq!(claims.path, paths::PUSH_BATCHES);
+        let (answer, _) = ask(&store, "POST", paths::PUSH_BATCHES, &claims.body).await?;
+        check(&format!("batch-{name}.json"), &answer)?;
 
-        let config = Setting::SHIPPED.config()?;
-        let (mut dispatcher, mut exchange) = (Dispatcher::new(config.clone()), Exchange::default());
-        let pseudo = [(":method", "POST".to_owned()), (":path", "/huawei/fee".to_owned())];
-        let headers: Vec<_> = pseudo
-            .into_iter()
-            .chain(signed(Scheme::Aksk)?)
-            .map(|(name, value)| (name.to_owned(), value.into_bytes()))
-            .collect();
-        let decision = exchange.request_headers(&config, &mut dispatcher, &headers, false, ARRIVAL);
-        assert!(matches!(decision, AtHeaders::ReadBody(_)), "{decision:?}");
-        let AtEnd::Forward(request) = exchange.request_end(&config, &mut dispatcher, &body, PUSH_ID, ARRIVAL) else {
-            panic!("the push does not go on to the store");
-        };
-        let (claims, committed) = ask(&store, "POST", paths::PUSHES, request).await?;
-        assert_eq!(committed.as_deref(), Some(COMMITTED));
-        check(&format!("claims-{size}.json"), &claims)?;
+        filter.answer(claims.token, &answer);
+        let callbacks = filter.sends();
+        assert_eq!(callbacks.len(), size * pushes, "a callback for each call");
+        callbacks.iter().for_each(|callback| filter.answer(callback.token, b""));
+        let [outcomes] = &filter.sends()[..] else { panic!("the outcomes leave in one batch") };
+        let (receipt, _) = ask(&store, "POST", paths::OUTCOMES, &outcomes.body).await?;
+        check(&format!("receipt-{name}.json"), &receipt)?;
 
-        let _ = exchange.response_headers(&mut dispatcher, Some(200), None, Some(COMMITTED), false, ARRIVAL);
-        let _ = exchange.response_end(&mut dispatcher, &claims, ARRIVAL);
-        for token in 0..u32::try_from(size)? {
-            let departure = dispatcher.poll(ARRIVAL).expect("a callback for each call");
-            dispatcher.sent(departure.ticket, token, ARRIVAL);
-            let answer =
-                HttpAnswer { status: Some(200), from_upstream: true, content_type: None, committed: None, body: b"" };
-            dispatcher.answered(token, &answer, ARRIVAL);
+        if pushes == 1 {
+            let store = store_with_binding().await?;
+            let (_, actions) = Filter::new(Setting { passes: true, ..Setting::SHIPPED }, &bodies)?;
+            let [Action::Forward(request)] = &actions[..] else { panic!("the push does not go on to the store") };
+            let (claims, committed) = ask(&store, "POST", paths::PUSHES, request).await?;
+            assert_eq!(committed.as_deref(), Some(COMMITTED));
+            check(&format!("claims-{name}.json"), &claims)?;
         }
-        let later = Now { monotonic_ms: ARRIVAL.monotonic_ms + config.store.outcome_batch_delay_ms, ..ARRIVAL };
-        let departure = dispatcher.poll(later).expect("a batch of outcomes");
-        let (receipt, _) = ask(&store, "POST", paths::OUTCOMES, departure.body()).await?;
-        check(&format!("receipt-{size}.json"), &receipt)?;
     }
     Ok(())
 }
