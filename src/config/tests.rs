@@ -39,7 +39,7 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert_eq!(config.push_path, "/huawei/fee");
     assert_eq!(config.headers, HeadersMode::Hold);
     assert_eq!(&*config.store.cluster, "store");
-    assert_eq!(config.limits.max_body_bytes, 1_048_576);
+    assert_eq!(config.limits.max_body_bytes, 262_144);
     assert!(config.businesses.all().is_empty());
 }
 

@@ -1,6 +1,6 @@
 //! What the exchange of one push does, in either header mode, with the test in the place of Envoy, store and business.
 
-use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Skipped, paths};
+use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Skipped};
 use serde_json::json;
 
 use super::{HeaderEdits, Removed};
@@ -265,12 +265,11 @@ fn p4_a_business_at_its_limit_holds_up_nobody_else() {
     let other = "B0000000000000000000000000000000";
     let business = |ak: &str, cluster: &str| json!({"ak": ak, "cluster": cluster, "authority": "business.example.com", "path": "/", "concurrency": 1});
     let mut gateway = Gateway::new("hold", json!({"businesses": [business(AK, "slow"), business(other, "quick")]}));
-    let asked = gateway.ask(BATCH);
-    gateway.commit(&asked, "claimed");
-    let asked = gateway.ask(&crate::testing::push_of(1, 1));
-    let mut calls = asked.calls("claimed");
+    let (slow, quick) = (gateway.ask(BATCH), gateway.ask(&crate::testing::push_of(1, 1)));
+    gateway.commit(&slow, "claimed");
+    let mut calls = quick.calls("claimed");
     calls[0]["ak"] = json!(other);
-    gateway.commit_with(&asked, &calls);
+    gateway.commit_with(&quick, &calls);
 
     let callbacks = gateway.callbacks();
     let clusters: Vec<_> = callbacks.iter().map(|sent| sent.cluster.as_str()).collect();

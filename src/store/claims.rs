@@ -355,13 +355,13 @@ impl Filling {
     fn has_room_for(&self, request: &ClaimRequest) -> bool {
         self.requests.is_empty()
             || (self.requests.len() < self.most.min(request.company)
-                && self.calls + request.call_ids().len() <= CALLS_MOST
+                && self.calls + request.calls() <= CALLS_MOST
                 && self.bytes + request.bytes() <= limits::BATCH_BYTES)
     }
 
     fn add(&mut self, request: ClaimRequest) {
         self.most = self.most.min(request.company);
-        self.calls += request.call_ids().len();
+        self.calls += request.calls();
         self.bytes += request.bytes();
         self.requests.push(request);
     }

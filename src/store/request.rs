@@ -21,8 +21,7 @@ pub struct ClaimRequest {
     json: Vec<u8>,
     /// How much of `json` comes before the age.
     stem: usize,
-    /// The ids of its calls, in their order.
-    call_ids: Vec<[u8; 32]>,
+    calls: usize,
     parked: usize,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) permit: Permit,
@@ -45,7 +44,7 @@ pub(crate) struct Draft {
     push_id: PushId,
     json: Vec<u8>,
     stem: usize,
-    call_ids: Vec<[u8; 32]>,
+    calls: usize,
     parked: usize,
 }
 
@@ -58,13 +57,12 @@ impl Draft {
         json.pop().filter(|last| *last == b'}')?;
         let stem = json.len();
         write_age(&mut json, 0);
-        let call_ids = push.calls.iter().map(|call| call.key().id_hex()).collect();
-        Some(Self { push_id: push.push_id, json, stem, call_ids, parked: push.parked.len() })
+        Some(Self { push_id: push.push_id, json, stem, calls: push.calls.len(), parked: push.parked.len() })
     }
 
     /// How many calls it asks for.
     pub fn calls(&self) -> usize {
-        self.call_ids.len()
+        self.calls
     }
 
     /// How many bytes it has.
@@ -74,12 +72,12 @@ impl Draft {
 
     /// The claim request, now that it has room.
     pub fn admitted(self, permit: Permit, trace: Option<TraceContext>, now: Now) -> ClaimRequest {
-        let Self { push_id, json, stem, call_ids, parked } = self;
+        let Self { push_id, json, stem, calls, parked } = self;
         ClaimRequest {
             push_id,
             json,
             stem,
-            call_ids,
+            calls,
             parked,
             trace,
             permit,
@@ -110,9 +108,9 @@ impl ClaimRequest {
         write_age(into, now.since(self.received_at));
     }
 
-    /// The ids of its calls, in their order.
-    pub(crate) fn call_ids(&self) -> &[[u8; 32]] {
-        &self.call_ids
+    /// How many calls it asks for.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls
     }
 
     /// How many of its CDRs are parked.
