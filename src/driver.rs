@@ -191,8 +191,9 @@ impl Driver {
     }
 
     /// Whether the response's headers still matter to the stream.
-    pub fn awaits_response(&self, stream: StreamId) -> bool {
-        self.streams.get(&stream).is_some_and(|open| open.exchange.awaits_response())
+    pub fn awaits_response(&mut self, stream: StreamId) -> bool {
+        let worker = &self.worker;
+        self.streams.get_mut(&stream).is_some_and(|open| worker.awaits_response(&mut open.exchange))
     }
 
     /// Whether the response's body is gathered.
@@ -351,11 +352,8 @@ impl Host for Memory {
         let token = self.tokens.get().wrapping_add(1);
         self.tokens.set(token);
         let head = &request.head;
-        let headers: Vec<_> = head
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-            .collect();
+        let headers: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned())).collect();
         let path = headers.iter().find(|(name, _)| name == ":path").map(|(_, value)| value.clone()).unwrap_or_default();
         self.sent.borrow_mut().push(Sent {
             token,
@@ -368,8 +366,8 @@ impl Host for Memory {
         Ok(token)
     }
 
-    fn reply(&self, stream: StreamId, reply: &Reply) {
-        self.replies.borrow_mut().push((stream, reply.clone()));
+    fn reply(&self, replies: Vec<(StreamId, Reply)>) {
+        self.replies.borrow_mut().extend(replies);
     }
 
     fn wake(&self) -> bool {

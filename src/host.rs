@@ -24,8 +24,8 @@ pub trait Host {
     /// The request was certainly not sent, and why.
     fn dispatch(&self, request: &OutgoingRequest) -> Result<u32, Refusal>;
 
-    /// Answers a stream that is paused. A stream that has ended is passed over.
-    fn reply(&self, stream: StreamId, reply: &Reply);
+    /// Answers streams that are paused. A stream that has ended is passed over.
+    fn reply(&self, replies: Vec<(StreamId, Reply)>);
 
     /// Calls [`Worker::woken`](crate::worker::Worker::woken) soon, from where requests can be dispatched. `false` if the host cannot.
     fn wake(&self) -> bool;

@@ -3,9 +3,9 @@
 use privatenumber_contract::{Outcome, PushId};
 use serde::Serialize;
 
-use crate::reply::ReplyKind;
 use crate::config::HeadersMode;
 use crate::dispatcher::Refusal;
+use crate::reply::ReplyKind;
 
 /// The commit this module was built from: what `PRIVATENUMBER_COMMIT` said during the build, else `unknown`.
 pub const COMMIT: &str = match option_env!("PRIVATENUMBER_COMMIT") {

@@ -5,9 +5,9 @@
 
 use privatenumber_contract::{NotSent, Outcome};
 
-use crate::reply::ReplyKind;
 use crate::dispatcher::{Gauges, Refusal};
 use crate::journal::{self, Event};
+use crate::reply::ReplyKind;
 
 macro_rules! closed_set {
     ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {

@@ -175,8 +175,7 @@ mod tests {
 
     #[test]
     fn an_invalid_push_is_answered_with_pointer_and_reason() {
-        let reply =
-            Reply::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
+        let reply = Reply::Invalid(InvalidPush { pointer: "/feeLst".into(), reason: "must hold 1 to 50 CDRs".into() });
         assert_eq!(
             std::str::from_utf8(&reply.body()).unwrap(),
             r#"{"resultcode":"400","resultdesc":"Bad Request","pointer":"/feeLst","reason":"must hold 1 to 50 CDRs"}"#,

@@ -35,6 +35,8 @@ pub struct Worker<H> {
     config: Rc<Config>,
     host: H,
     dispatcher: RefCell<Dispatcher>,
+    /// The moment at which the clock was last looked at.
+    lately: Cell<Now>,
     untold: Untold,
     /// The gauges as they are counted.
     gauges: Cell<Gauges>,
@@ -46,7 +48,8 @@ pub struct Worker<H> {
     log_level: Cell<Option<(Option<Level>, u64)>>,
     /// The monotonic moment the wake-up was asked for, until it comes.
     wake_asked_at: Cell<Option<u64>>,
-    timer_ms: Cell<u64>,
+    /// The timer's period and the monotonic moment of its next tick, while it runs.
+    timer: Cell<Option<(u64, u64)>>,
     draining: Cell<bool>,
 }
 
@@ -65,13 +68,14 @@ impl<H: Host> Worker<H> {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
             host,
+            lately: Cell::new(now),
             untold: Untold::default(),
             gauges: Cell::default(),
             tell_at: Cell::default(),
             told_pending: Cell::default(),
             log_level: Cell::default(),
             wake_asked_at: Cell::default(),
-            timer_ms: Cell::default(),
+            timer: Cell::default(),
             draining: Cell::default(),
         };
         worker.publish(now);
@@ -106,7 +110,7 @@ impl<H: Host> Worker<H> {
         if !is_push(&self.config, headers) {
             return AtHeaders::LeaveAlone;
         }
-        let now = self.host.now();
+        let now = self.now();
         let decision = {
             let mut dispatcher = self.dispatcher.borrow_mut();
             exchange.request_headers(&self.config, &mut dispatcher, stream, headers, is_end, now)
@@ -117,7 +121,8 @@ impl<H: Host> Worker<H> {
 
     /// More of the request's body has come; it has `size` bytes so far.
     pub fn request_body(&self, exchange: &mut Exchange, size: usize) -> AtBody {
-        let now = self.host.now();
+        // Nothing is measured here, and the clock is a hostcall.
+        let now = self.lately.get();
         let decision = exchange.request_body(&self.config, &mut self.dispatcher.borrow_mut(), size, now);
         self.follow_up(now);
         decision
@@ -125,11 +130,16 @@ impl<H: Host> Worker<H> {
 
     /// The request's body is complete, with its last chunk or with trailers.
     pub fn request_end<'e>(&self, exchange: &'e mut Exchange, body: &[u8]) -> AtEnd<'e> {
-        let now = self.host.now();
+        let now = self.now();
         let push_id = self.host.random().map(PushId::from_bytes);
         let decision = exchange.request_end(&self.config, &mut self.dispatcher.borrow_mut(), body, push_id, now);
         self.follow_up(now);
         decision
+    }
+
+    /// Whether the response's headers matter to the stream. They do not where the worker itself gave the reply.
+    pub fn awaits_response(&self, exchange: &mut Exchange) -> bool {
+        exchange.awaits_response(&self.dispatcher.borrow())
     }
 
     /// The response's headers have come. `is_end` says that there is no body.
@@ -141,7 +151,7 @@ impl<H: Host> Worker<H> {
         committed: Option<&[u8]>,
         is_end: bool,
     ) -> AtResponse {
-        let now = self.host.now();
+        let now = self.now();
         let decision = {
             let mut dispatcher = self.dispatcher.borrow_mut();
             exchange.response_headers(&mut dispatcher, status, content_type, committed, is_end, now)
@@ -152,7 +162,7 @@ impl<H: Host> Worker<H> {
 
     /// The response's body is complete. Returns what it is to become, if anything.
     pub fn response_end(&self, exchange: &mut Exchange, body: &[u8]) -> Option<Cow<'static, [u8]>> {
-        let now = self.host.now();
+        let now = self.now();
         let replacement = exchange.response_end(&mut self.dispatcher.borrow_mut(), body, now);
         self.follow_up(now);
         replacement
@@ -160,8 +170,8 @@ impl<H: Host> Worker<H> {
 
     /// The stream is over, in whatever way.
     pub fn stream_ended(&self, exchange: &mut Exchange) {
-        if exchange.awaits_response() {
-            let now = self.host.now();
+        if self.awaits_response(exchange) {
+            let now = self.now();
             exchange.gone(&mut self.dispatcher.borrow_mut(), now);
             self.follow_up(now);
         }
@@ -174,7 +184,7 @@ impl<H: Host> Worker<H> {
 
     /// The answer to the request known by `token` has come, or what takes its place. Called from where requests can be dispatched.
     pub fn response(&self, token: u32, answer: &HttpAnswer<'_>) {
-        let now = self.host.now();
+        let now = self.now();
         self.dispatcher.borrow_mut().answered(token, answer, now);
         self.work(now);
     }
@@ -182,19 +192,28 @@ impl<H: Host> Worker<H> {
     /// The wake-up that [`Host::wake`] was asked for.
     pub fn woken(&self) {
         self.wake_asked_at.set(None);
-        self.work(self.host.now());
+        self.work(self.now());
     }
 
     /// The timer that [`Host::set_timer`] was asked for.
     pub fn tick(&self) {
-        self.work(self.host.now());
+        let now = self.now();
+        if let Some((period_ms, _)) = self.timer.get() {
+            self.timer.set(Some((period_ms, now.monotonic_ms.saturating_add(period_ms))));
+        }
+        self.work(now);
+        // Only here is the timer slowed down: events come far more often than ticks, and each change is a hostcall.
+        let period_ms = self.pause(now).map_or(0, period_of);
+        if self.timer.get().map_or(0, |(running, _)| running) != period_ms {
+            self.set_timer(period_ms, now);
+        }
     }
 
     /// The configuration is being replaced. Returns whether nothing is pending; otherwise [`Host::drained`] is called once that is
     /// so.
     pub fn drain(&self) -> bool {
         self.draining.set(true);
-        let now = self.host.now();
+        let now = self.now();
         self.dispatcher.borrow_mut().drain();
         self.pump(now);
         let is_idle = self.dispatcher.borrow().is_idle();
@@ -205,6 +224,13 @@ impl<H: Host> Worker<H> {
         is_idle
     }
 
+    /// This moment.
+    fn now(&self) -> Now {
+        let now = self.host.now();
+        self.lately.set(now);
+        now
+    }
+
     fn work(&self, now: Now) {
         self.pump(now);
         if self.draining.get() && self.dispatcher.borrow().is_idle() {
@@ -212,7 +238,7 @@ impl<H: Host> Worker<H> {
             self.dispatcher.borrow_mut().note(Event::Drained);
             self.publish(now);
             self.tell();
-            self.set_timer(0);
+            self.set_timer(0, now);
             self.host.drained();
         }
     }
@@ -232,13 +258,7 @@ impl<H: Host> Worker<H> {
                 return;
             }
         }
-        if let Some(pause) = pause {
-            let period_ms = period_of(pause);
-            let running = self.timer_ms.get();
-            if running == 0 || period_ms < running {
-                self.set_timer(period_ms);
-            }
-        }
+        self.tick_within(pause, now);
     }
 
     /// Sends all that is to leave.
@@ -261,13 +281,13 @@ impl<H: Host> Worker<H> {
         if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
             self.tell();
         }
-        self.set_timer(self.pause(now).map_or(0, period_of));
+        self.tick_within(self.pause(now), now);
     }
 
     fn answer_streams(&self) {
         let replies = self.dispatcher.borrow_mut().take_replies();
-        for (stream, reply) in replies {
-            self.host.reply(stream, &reply);
+        if !replies.is_empty() {
+            self.host.reply(replies);
         }
     }
 
@@ -312,7 +332,8 @@ impl<H: Host> Worker<H> {
         metrics::count(
             event,
             |counter, number| {
-                if let (Some(untold), Ok(number)) = (self.untold.counters.get(counter as usize), i64::try_from(number)) {
+                if let (Some(untold), Ok(number)) = (self.untold.counters.get(counter as usize), i64::try_from(number))
+                {
                     untold.set(untold.get().saturating_add(number));
                 }
             },
@@ -346,10 +367,19 @@ impl<H: Host> Worker<H> {
         level
     }
 
-    fn set_timer(&self, period_ms: u64) {
-        if self.timer_ms.replace(period_ms) != period_ms {
-            self.host.set_timer(period_ms);
+    /// Sees to it that the timer ticks within `pause_ms`, if there is such a pause.
+    fn tick_within(&self, pause_ms: Option<u64>, now: Now) {
+        let Some(pause_ms) = pause_ms else { return };
+        let is_soon_enough =
+            self.timer.get().is_some_and(|(_, next)| next <= now.monotonic_ms.saturating_add(pause_ms.max(1)));
+        if !is_soon_enough {
+            self.set_timer(period_of(pause_ms), now);
         }
+    }
+
+    fn set_timer(&self, period_ms: u64, now: Now) {
+        self.timer.set((period_ms > 0).then(|| (period_ms, now.monotonic_ms.saturating_add(period_ms))));
+        self.host.set_timer(period_ms);
     }
 }
 

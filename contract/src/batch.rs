@@ -21,7 +21,9 @@ pub enum PushVerdict {
     Committed,
     /// The store refuses this push and always will, because of its bytes alone. Nothing of it was ever committed.
     Refused,
-    /// Nothing of it was committed by this request: ask again with the same `pushId`.
+    /// This answer does not say what became of it: ask again with the same `pushId`, which changes nothing where it was committed.
+    /// Either the store could not commit it now, or it did and the answer had no room for more, see
+    /// [`limits::ANSWER_BYTES`](crate::limits::ANSWER_BYTES). The first committed push of an answer always has room.
     Retry,
     /// The push is older than the time for which the store keeps the keys of calls, and this `pushId` holds no claim. Nothing was
     /// committed, and never will be.
@@ -53,7 +55,7 @@ pub struct PushResult<'a> {
     /// Of a committed push: one for each of its `calls`, in their order.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<CallResult<'a>>,
-    /// Of a push that was not committed: why.
+    /// Of a push that is refused, or that could not be committed now: why.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem<'a>>,
 }

@@ -1,8 +1,12 @@
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::push::hex;
-use crate::{Outcome, Private, PushId, Record};
+use crate::{CdrText, Outcome, Private, PushId, Record, Warning};
 
 /// What identifies a call: never the `subscriptionId`, which all calls of a binding share, and never a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +59,7 @@ pub enum CallState {
     Unknown,
 }
 
-/// One call as operators and reconciling businesses see it: `GET /v1/calls/{id}`.
+/// One call as operators and reconciling businesses see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallView {
@@ -89,6 +93,71 @@ pub struct CallView {
     pub record: Record,
 }
 
+/// One call as it is looked up by its id: `GET /v1/calls/{id}`. Lists carry the [`CallView`] alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallDetail {
+    /// What lists say of it too.
+    #[serde(flatten)]
+    pub call: CallView,
+    /// The CDR as Huawei sent it; `None` where the gateway did not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdr: Option<KeptCdr>,
+    /// What of the CDR could not be used, and is `null` in the record.
+    #[serde(default, deserialize_with = "owned_warnings", skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning<'static>>,
+}
+
+fn owned_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Warning<'static>>, D::Error> {
+    let owned = |Warning { field, reason }: Warning<'de>| Warning {
+        field: field.into_owned().into(),
+        reason: reason.into_owned().into(),
+    };
+    Ok(Vec::<Warning<'de>>::deserialize(deserializer)?.into_iter().map(owned).collect())
+}
+
+/// A CDR exactly as Huawei sent it, as the store keeps it. On the wire it is a [`CdrText`]; `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptCdr(Vec<u8>);
+
+impl KeptCdr {
+    /// From its bytes.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes as they came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeptCdr {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "KeptCdr({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for KeptCdr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Only what is a JSON object from its first to its last byte can stand as such.
+        let is_object = self.0.first() == Some(&b'{') && self.0.last() == Some(&b'}');
+        let text = if is_object { serde_json::from_slice::<&RawValue>(&self.0).ok() } else { None };
+        match text {
+            Some(text) => CdrText::Json(text).serialize(serializer),
+            None => CdrText::Bytes(self.0.as_slice().into()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeptCdr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        let text: CdrText<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+        Ok(Self(text.as_bytes().to_vec()))
+    }
+}
+
 /// A page of calls, newest first: `GET /v1/calls`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,7 +178,7 @@ pub struct ParkedView {
     pub app_key: String,
     /// Why it could not be used.
     pub reason: String,
-    /// The CDR as Huawei sent it.
+    /// The CDR as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
@@ -137,7 +206,7 @@ pub struct EventView {
     pub app_key: String,
     /// `callin`, `disconnect`, `numStatus`, …
     pub event_type: String,
-    /// The push body as Huawei sent it.
+    /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
     pub raw: Private<String>,
     /// When the gateway received it first, epoch milliseconds.
     pub received_at: i64,
@@ -157,8 +226,8 @@ pub struct EventPage {
 
 #[cfg(test)]
 mod tests {
-    use super::CallKey;
-    use crate::Private;
+    use super::{CallDetail, CallKey, CallView, KeptCdr};
+    use crate::{Private, Record};
 
     fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
         CallKey { app_key, session_id: Private::new(session_id), icid }
@@ -168,6 +237,30 @@ mod tests {
     fn a_call_id_is_stable_for_ever() {
         // Python: hashlib.sha256(b"".join(len(p).to_bytes(8, "big") + p for p in (b"app", b"session", b"icid"))).hexdigest()[:32]
         assert_eq!(key("app", "session", "icid").id(), "47c8fc2250ce53ac35dd06fe036d717a");
+    }
+
+    #[test]
+    fn a_kept_cdr_travels_byte_for_byte() {
+        for (bytes, text) in [
+            (&b"{ \"a\" : 1.0 }"[..], "{ \"a\" : 1.0 }"),
+            (b"{\xff}", "\"e/99\""),
+            (b"{} ", "\"e30g\""),
+            (b"{]}", "\"e119\""),
+        ] {
+            let kept = KeptCdr::new(bytes.to_vec());
+            assert_eq!(serde_json::to_string(&kept).unwrap(), text);
+            assert_eq!(serde_json::from_str::<KeptCdr>(text).unwrap(), kept);
+        }
+    }
+
+    #[test]
+    fn a_call_looked_up_shows_its_cdr_beside_what_lists_say() {
+        let text = r#"{"callId":"c","appKey":"a","sessionId":"s","icid":"","state":"pending","outcome":null,"pushId":"000102030405060708090a0b0c0d0eff","receivedAt":1,"recordedAt":2,"claimDeadline":3,"durationMs":null,"reportedAt":null,"duplicates":0,"record":RECORD,"cdr":{ "a": 1.0 },"warnings":[{"field":"f","reason":"r"}]}"#;
+        let text = text.replace("RECORD", &serde_json::to_string(&Record::default()).unwrap());
+        let detail: CallDetail = serde_json::from_str(&text).unwrap();
+        assert_eq!(detail.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\": 1.0 }");
+        assert_eq!(serde_json::to_string(&detail).unwrap(), text);
+        assert_eq!(serde_json::from_str::<CallView>(&text).unwrap(), detail.call);
     }
 
     #[test]

@@ -18,7 +18,9 @@ mod record;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
-pub use call::{CallKey, CallPage, CallState, CallView, EventPage, EventView, ParkedPage, ParkedView};
+pub use call::{
+    CallDetail, CallKey, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, ParkedPage, ParkedView,
+};
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};

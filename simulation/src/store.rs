@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>> {
-        Ok(self.runtime.block_on(self.database.call(call_id, now_ms))?)
+        Ok(self.runtime.block_on(self.database.call(call_id, now_ms))?.map(|detail| detail.call))
     }
 
     /// The parked CDRs, newest first, `limit` at most.

@@ -171,11 +171,7 @@ impl<'c> Reader<'c> {
         Ok(Contents::Event(Event { event_type: event_type.into(), raw, raw_base64 }))
     }
 
-    fn read_cdrs<'a>(
-        &self,
-        fee_lst: Option<&'a RawValue>,
-        body: &'a Body<'_>,
-    ) -> Result<Contents<'a>, InvalidPush>
+    fn read_cdrs<'a>(&self, fee_lst: Option<&'a RawValue>, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
     where
         'c: 'a,
     {

@@ -230,7 +230,8 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
     }
     let (push_timeout, patience_ms) = (push_timeout?, patience?);
     if push_timeout >= patience_ms {
-        return fields.refuse("push_timeout_ms", "must be below patience_ms, or a push is never asked for a second time");
+        return fields
+            .refuse("push_timeout_ms", "must be below patience_ms, or a push is never asked for a second time");
     }
     Some(Store {
         cluster: cluster?.into(),

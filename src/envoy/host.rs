@@ -34,6 +34,8 @@ pub struct Envoy {
 
 impl Envoy {
     pub fn new(root: u32) -> Self {
+        // From the first moment on, so that whoever reads the statistics finds them all.
+        METERS.with(|_| ());
         let mut random = Random::default();
         // A queue wakes only the context that registered it last, so each root has one under a name of its own.
         let wake_queue = random.draw().and_then(|bytes| {
@@ -69,12 +71,14 @@ impl Host for Envoy {
         })
     }
 
-    fn reply(&self, stream: StreamId, reply: &Reply) {
-        // A stream that has ended has no context any more.
-        if own::set_effective_context(stream) {
-            self::reply(reply);
-            own::set_effective_context(self.root);
+    fn reply(&self, replies: Vec<(StreamId, Reply)>) {
+        for (stream, reply) in &replies {
+            // A stream that has ended has no context any more.
+            if own::set_effective_context(*stream) {
+                self::reply(reply);
+            }
         }
+        own::set_effective_context(self.root);
     }
 
     fn wake(&self) -> bool {

@@ -113,9 +113,10 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, is_end: bool) -> Action {
-        let Some(worker) = self.worker.clone().filter(|_| self.exchange.awaits_response()) else {
+        let Some(worker) = self.worker.clone() else { return Action::Continue };
+        if !worker.awaits_response(&mut self.exchange) {
             return Action::Continue;
-        };
+        }
         let map = HeaderMap::of(MapType::HttpResponseHeaders);
         let headers = map.pairs();
         let decision = worker.response_headers(

@@ -345,9 +345,19 @@ impl Exchange {
         AtResponse::Become(edits)
     }
 
-    /// Whether the response's headers matter: of a push whose reply was not seen yet.
-    pub fn awaits_response(&self) -> bool {
-        matches!(self.state, State::Reading(_) | State::Waiting(_) | State::Asking(_) | State::Committed(_))
+    /// Whether the response's headers, or the stream's end, matter: of a push that has no reply yet.
+    pub fn awaits_response(&mut self, dispatcher: &Dispatcher) -> bool {
+        let stream = match &self.state {
+            State::Reading(signed) => signed.stream,
+            State::Waiting(stream) => *stream,
+            state => return matches!(state, State::Asking(_) | State::Committed(_)),
+        };
+        if !dispatcher.holds(stream) {
+            // The worker gave the reply.
+            self.state = State::Over;
+            return false;
+        }
+        true
     }
 
     /// Whether the response's body is to be gathered.
@@ -430,8 +440,7 @@ fn claim_request(
     // A CDR's text, and what is taken from it.
     let draft = Draft::new(&push, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
     // A push without calls is pending, too.
-    let permit =
-        dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
+    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
     Ok(draft.admitted(permit, signed.trace, now))
 }
 

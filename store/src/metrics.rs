@@ -21,6 +21,7 @@ type TwoLabels = [(&'static str, &'static str); 2];
 pub struct Metrics {
     registry: Registry,
     pushes: Family<Label, Counter>,
+    batch_size: Histogram,
     calls: Family<Label, Counter>,
     parked: Family<Label, Counter>,
     events: Family<Label, Counter>,
@@ -42,6 +43,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("privatenumber_store"),
             pushes: Family::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             calls: Family::default(),
             parked: Family::default(),
             events: Family::default(),
@@ -63,7 +65,8 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("pushes", "Pushes by result", self.pushes.clone());
+        registry.register("pushes", "Pushes by result, alone or in batches", self.pushes.clone());
+        registry.register("push_batch_size", "Pushes of a batch", self.batch_size.clone());
         registry.register("calls", "Calls of committed pushes by verdict", self.calls.clone());
         registry.register(
             "parked",
@@ -116,6 +119,12 @@ impl Metrics {
             Some(false) => count(&self.events, "result", "repeated", 1),
             None => {}
         }
+    }
+
+    /// A batch of so many pushes came; so many of them do not keep the contract.
+    pub fn batch_came(&self, pushes: usize, invalid: usize) {
+        self.batch_size.observe(pushes as f64);
+        count(&self.pushes, "result", "invalid", invalid as u64);
     }
 
     /// A push was not committed.

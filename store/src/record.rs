@@ -25,23 +25,23 @@ pub fn from_report(report: &CallReport<'_>) -> Record {
 }
 
 /// The record of a call whose binding row is known: everything but the call's own fields comes from the row.
-pub fn with_binding(call: &Record, binding: Binding) -> Record {
+pub fn with_binding(call: &Record, binding: &Binding) -> Record {
     Record {
         id: binding.id,
-        ak: binding.ak,
-        orig_num: binding.orig_num,
-        private_num: binding.private_num,
+        ak: binding.ak.clone(),
+        orig_num: binding.orig_num.clone(),
+        private_num: binding.private_num.clone(),
         record_flag: binding.record_flag,
-        record_hint_tone: binding.record_hint_tone,
+        record_hint_tone: binding.record_hint_tone.clone(),
         max_duration: binding.max_duration,
-        last_min_voice: binding.last_min_voice,
-        user_data: binding.user_data,
+        last_min_voice: binding.last_min_voice.clone(),
+        user_data: binding.user_data.clone(),
         call_direction: binding.call_direction,
         subscription_id: call.subscription_id.clone(),
         status: binding.status,
-        business_type: binding.business_type,
-        bind_response: binding.bind_response,
-        unbind_response: binding.unbind_response,
+        business_type: binding.business_type.clone(),
+        bind_response: binding.bind_response.clone(),
+        unbind_response: binding.unbind_response.clone(),
         binding_duration: binding.binding_duration,
         bind_time: binding.bind_time,
         unbind_time: binding.unbind_time,
@@ -52,6 +52,6 @@ pub fn with_binding(call: &Record, binding: Binding) -> Record {
         record_url: call.record_url.clone(),
         created_at: binding.created_at,
         updated_at: call.updated_at,
-        remark: binding.remark,
+        remark: binding.remark.clone(),
     }
 }

@@ -25,7 +25,7 @@ use crate::http::{App, router};
 use crate::metrics::Metrics;
 use crate::open_files::room_for_connections;
 use crate::settings::Settings;
-use crate::writer::Writer;
+use crate::writer::{Writer, WriterDied};
 
 /// The size of a request's head.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
@@ -80,7 +80,12 @@ pub async fn run(
         () = connections.accept(&listener) => {}
         () = stop => {}
         ended = &mut writer_task => {
-            bail!("the writer ended by itself ({}); what was answered is committed", ended.err().map_or_else(|| "no error".to_owned(), |error| error.to_string()));
+            let reason = match ended {
+                Ok(Ok(())) => "no error".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            bail!("the writer ended by itself ({reason}); what was answered is committed");
         }
     }
     drop(listener);
@@ -93,9 +98,14 @@ pub async fn run(
     finish_writing(writer_task, &database, deadline).await
 }
 
-async fn finish_writing(writer: JoinHandle<()>, database: &Database, deadline: Instant) -> anyhow::Result<()> {
+async fn finish_writing(
+    writer: JoinHandle<Result<(), WriterDied>>,
+    database: &Database,
+    deadline: Instant,
+) -> anyhow::Result<()> {
     match timeout_at(deadline, writer).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => bail!("the writer ended with an error while stopping: {error}"),
         Ok(Err(error)) => bail!("the writer ended with an error while stopping: {error}"),
         Err(_) => bail!("not everything accepted was committed within --shutdown-timeout; what was answered is"),
     }

@@ -1,21 +1,26 @@
 //! The one writer. Requests queue their works; the writer takes all that wait and commits them together, so that the cost
 //! of making a commit durable is shared by everybody who waits for it.
+//!
+//! It has a thread of its own, because a commit waits for the disk. In memory nothing waits, and it is a task like any other, so that
+//! simulations and tests run in one order only.
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use privatenumber_contract::OutcomeReport;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
-    BindingDone, BindingWork, Database, Done, OutcomeResult, OutcomesDone, PushDone, PushWork, Work, WriteError,
+    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, PushDone, PushWork, Readiness, Requester, Slot,
+    Unit, Waiting, Work, WriteError,
 };
 use crate::metrics::Metrics;
 
-/// How many works are committed together at most: bounds how long the first of them waits for the last.
+/// Once a group has so many works it takes no further request: bounds how long the first of them waits for the last.
 const GROUP_MAX: usize = 512;
 
 /// A request's share of the memory that all requests together may hold.
@@ -35,26 +40,56 @@ pub enum QueueError {
     Write(#[from] WriteError),
 }
 
+/// Why the writer ended although requests could still come.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WriterDied(String);
+
+/// What a work comes to.
+type Outcome<W> = Result<<W as Work>::Done, WriteError>;
+
+/// A request's works, and where their results go.
+enum Requested {
+    Pushes(Vec<Slot<PushWork>>, oneshot::Sender<Vec<Outcome<PushWork>>>),
+    Outcomes(Slot<Vec<OutcomeReport>>, oneshot::Sender<Outcome<Vec<OutcomeReport>>>),
+    Binding(Box<Slot<BindingWork>>, oneshot::Sender<Outcome<BindingWork>>),
+    Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
+}
+
 struct Job {
-    work: Work,
-    /// What the work's memory takes of the budget of all requests, for as long as it is held, whoever waits for it.
+    requested: Requested,
+    /// What the works' memory takes of the budget of all requests, for as long as it is held, whoever waits for it.
     _share: Share,
-    reply: oneshot::Sender<Result<Done, WriteError>>,
 }
 
 /// Hands works to the writer. The writer ends once every handle is gone and the queue is empty.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
+    /// How many works are in the queue.
+    waiting: Arc<AtomicUsize>,
+    /// How many may be.
+    room: usize,
     metrics: Arc<Metrics>,
 }
 
 impl Writer {
-    /// Starts the writer of `database` with a queue of `queue` works.
-    pub fn start(database: Database, clock: Clock, metrics: Arc<Metrics>, queue: usize) -> (Self, JoinHandle<()>) {
-        let (jobs, waiting) = mpsc::channel(queue.clamp(1, Semaphore::MAX_PERMITS));
-        let task = tokio::spawn(run(database, clock, Arc::clone(&metrics), waiting));
-        (Self { jobs, metrics }, task)
+    /// Starts the writer of `database` with a queue of `queue` works. The task ends when the writer does, with an error if the writer
+    /// died.
+    pub fn start(
+        database: Database,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        queue: usize,
+    ) -> (Self, JoinHandle<Result<(), WriterDied>>) {
+        let (jobs, queued) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let commits_wait = database.commits_wait();
+        let queued = Queue { jobs: queued, waiting: Arc::clone(&waiting), metrics: Arc::clone(&metrics) };
+        let committer = Committer { database, clock, metrics: Arc::clone(&metrics), failures: Failures::default() };
+        let task =
+            if commits_wait { on_a_thread(committer, queued) } else { tokio::spawn(as_a_task(committer, queued)) };
+        (Self { jobs, waiting, room: queue.max(1), metrics }, task)
     }
 
     /// Commits a push.
@@ -62,10 +97,22 @@ impl Writer {
     /// # Errors
     /// [`QueueError`]; only after [`WriteError::Unknown`] may something have been committed.
     pub async fn push(&self, work: PushWork, share: Share) -> Result<PushDone, QueueError> {
-        match self.submit(Work::Push(Box::new(work)), share).await? {
-            Done::Push(done) => Ok(done),
-            _ => Err(mixed_up()),
-        }
+        let mut results = self.pushes(vec![work], share).await?;
+        Ok(results.pop().unwrap_or_else(|| Err(ended_midway()))?)
+    }
+
+    /// Commits the pushes of a batch, each for itself. Returns what each came to, in their order.
+    ///
+    /// # Errors
+    /// [`QueueError::Full`] and [`QueueError::Stopping`]: none was taken. [`QueueError::Write`]: the writer died.
+    pub async fn pushes(
+        &self,
+        works: Vec<PushWork>,
+        share: Share,
+    ) -> Result<Vec<Result<PushDone, WriteError>>, QueueError> {
+        let number = works.len();
+        let slots = works.into_iter().map(Slot::new).collect();
+        self.submit(number, share, |reply| Requested::Pushes(slots, reply)).await
     }
 
     /// Commits a batch of outcomes.
@@ -73,10 +120,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::push`].
     pub async fn outcomes(&self, reports: Vec<OutcomeReport>, share: Share) -> Result<OutcomesDone, QueueError> {
-        match self.submit(Work::Outcomes(reports), share).await? {
-            Done::Outcomes(done) => Ok(done),
-            _ => Err(mixed_up()),
-        }
+        Ok(self.submit(1, share, |reply| Requested::Outcomes(Slot::new(reports), reply)).await??)
     }
 
     /// Registers a binding.
@@ -84,10 +128,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::push`].
     pub async fn binding(&self, work: BindingWork, share: Share) -> Result<BindingDone, QueueError> {
-        match self.submit(Work::Binding(Box::new(work)), share).await? {
-            Done::Binding(done) => Ok(*done),
-            _ => Err(mixed_up()),
-        }
+        Ok(self.submit(1, share, |reply| Requested::Binding(Box::new(Slot::new(work)), reply)).await??)
     }
 
     /// Commits something trivial.
@@ -95,55 +136,215 @@ impl Writer {
     /// # Errors
     /// As [`Writer::push`].
     pub async fn readiness(&self) -> Result<(), QueueError> {
-        self.submit(Work::Readiness, None).await.map(|_| ())
+        Ok(self.submit(1, None, |reply| Requested::Readiness(Slot::new(Readiness), reply)).await??)
     }
 
-    async fn submit(&self, work: Work, share: Share) -> Result<Done, QueueError> {
-        let (reply, result) = oneshot::channel();
-        self.metrics.queue_depth.inc();
-        if let Err(error) = self.jobs.try_send(Job { work, _share: share, reply }) {
-            self.metrics.queue_depth.dec();
-            return Err(match error {
-                mpsc::error::TrySendError::Full(_) => QueueError::Full,
-                mpsc::error::TrySendError::Closed(_) => QueueError::Stopping,
-            });
+    /// Queues a request of `works` works and waits for its results.
+    async fn submit<T>(
+        &self,
+        works: usize,
+        share: Share,
+        request: impl FnOnce(oneshot::Sender<T>) -> Requested,
+    ) -> Result<T, QueueError> {
+        let (reply, results) = oneshot::channel();
+        // A batch larger than the whole queue is taken when nothing else waits.
+        let take = |waiting: usize| {
+            let after = waiting.saturating_add(works);
+            (waiting == 0 || after <= self.room).then_some(after)
+        };
+        if self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            return Err(QueueError::Full);
         }
-        match result.await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(WriteError::Unknown("the writer ended in mid-work".to_owned()).into()),
+        self.metrics.queue_depth.inc_by(signed(works));
+        if self.jobs.send(Job { requested: request(reply), _share: share }).is_err() {
+            self.waiting.fetch_sub(works, Ordering::Relaxed);
+            self.metrics.queue_depth.dec_by(signed(works));
+            return Err(QueueError::Stopping);
         }
+        results.await.map_err(|_| ended_midway().into())
     }
 }
 
-/// The writer answers each work with its own kind of result; should it ever not, what was committed is not known here.
-fn mixed_up() -> QueueError {
-    tracing::error!("the writer answered with the result of another kind of work");
-    WriteError::Unknown("results are mixed up".to_owned()).into()
+fn ended_midway() -> WriteError {
+    WriteError::Unknown("the writer ended in mid-work".to_owned())
 }
 
-async fn run(database: Database, clock: Clock, metrics: Arc<Metrics>, mut waiting: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(GROUP_MAX);
-    let mut failures = Failures::default();
-    while waiting.recv_many(&mut jobs, GROUP_MAX).await > 0 {
-        let taken = jobs.len();
-        metrics.queue_depth.dec_by(i64::try_from(taken).unwrap_or(i64::MAX));
-        // Whoever left was promised nothing and asks again. What waited through a stall would otherwise be committed before
-        // what somebody waits for, several copies of it, until that is given up as well.
-        jobs.retain(|job: &Job| !job.reply.is_closed());
-        metrics.abandoned(taken - jobs.len());
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Runs the writer on a thread of its own.
+fn on_a_thread(mut committer: Committer, mut queue: Queue) -> JoinHandle<Result<(), WriterDied>> {
+    let (ended, end) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+        let mut jobs = Vec::new();
+        while let Some(first) = queue.jobs.blocking_recv() {
+            queue.take_group(first, &mut jobs);
+            committer.commit(&mut jobs);
+        }
+        let _ = ended.send(());
+    });
+    tokio::spawn(async move {
+        thread.map_err(|error| WriterDied(format!("its thread cannot be started: {error}")))?;
+        end.await.map_err(|_| WriterDied("its thread panicked".to_owned()))
+    })
+}
+
+async fn as_a_task(mut committer: Committer, mut queue: Queue) -> Result<(), WriterDied> {
+    let mut jobs = Vec::new();
+    while let Some(first) = queue.jobs.recv().await {
+        queue.take_group(first, &mut jobs);
+        committer.commit(&mut jobs);
+    }
+    Ok(())
+}
+
+/// The writer's end of the queue.
+struct Queue {
+    jobs: mpsc::UnboundedReceiver<Job>,
+    waiting: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+}
+
+impl Queue {
+    /// Fills `jobs` with `first` and whatever else waits, up to [`GROUP_MAX`] works and the request that reaches it.
+    fn take_group(&mut self, first: Job, jobs: &mut Vec<Job>) {
+        let mut works = first.works();
+        jobs.push(first);
+        while works < GROUP_MAX
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            works += job.works();
+            jobs.push(job);
+        }
+        self.waiting.fetch_sub(works, Ordering::Relaxed);
+        self.metrics.queue_depth.dec_by(signed(works));
+    }
+}
+
+/// Commits groups and answers their requests.
+struct Committer {
+    database: Database,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    failures: Failures,
+}
+
+impl Committer {
+    /// Commits `jobs` together and empties it.
+    fn commit(&mut self, jobs: &mut Vec<Job>) {
+        // Whoever left was promised nothing and asks again. What waited through a stall would otherwise be committed before what
+        // somebody waits for, several copies of it, until that is given up as well.
+        jobs.retain(|job| {
+            let awaited = job.is_awaited();
+            if !awaited {
+                self.metrics.abandoned(job.works());
+            }
+            awaited
+        });
         if jobs.is_empty() {
-            continue;
+            return;
         }
         let begun = Instant::now();
-        let works: Vec<&Work> = jobs.iter().map(|job| &job.work).collect();
-        let results = database.commit(&works, clock.now_ms()).await;
-        let failure = results.iter().find_map(|result| result.as_ref().err());
-        metrics.group_done(jobs.len(), begun.elapsed(), failure);
-        failures.say(failure, jobs.len(), Instant::now());
-        for (job, result) in jobs.drain(..).zip(results) {
-            account(&metrics, &job.work, &result);
-            // Whoever asked may have left by now; what is committed is committed.
-            let _ = job.reply.send(result);
+        let mut works = Vec::new();
+        for job in jobs.iter_mut() {
+            job.add_to(&mut works);
+        }
+        let number = works.len();
+        self.database.commit(&mut works, &|| self.clock.now_ms());
+        let failure = works.iter().find_map(|waiting| waiting.unit.error()).cloned();
+        drop(works);
+        self.metrics.group_done(number, begun.elapsed(), failure.as_ref());
+        self.failures.say(failure.as_ref(), number, Instant::now());
+        for job in jobs.drain(..) {
+            job.answer(&self.metrics);
+        }
+    }
+}
+
+impl<T> Requester for oneshot::Sender<T> {
+    fn waits(&self) -> bool {
+        !self.is_closed()
+    }
+}
+
+impl Job {
+    fn works(&self) -> usize {
+        match &self.requested {
+            Requested::Pushes(slots, _) => slots.len(),
+            Requested::Outcomes(..) | Requested::Binding(..) | Requested::Readiness(..) => 1,
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        match &self.requested {
+            Requested::Pushes(_, reply) => reply.waits(),
+            Requested::Outcomes(_, reply) => reply.waits(),
+            Requested::Binding(_, reply) => reply.waits(),
+            Requested::Readiness(_, reply) => reply.waits(),
+        }
+    }
+
+    fn add_to<'a>(&'a mut self, works: &mut Vec<Waiting<'a>>) {
+        match &mut self.requested {
+            Requested::Pushes(slots, reply) => {
+                works.extend(slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: reply }));
+            }
+            Requested::Outcomes(slot, reply) => works.push(Waiting { unit: Unit::Outcomes(slot), requester: reply }),
+            Requested::Binding(slot, reply) => works.push(Waiting { unit: Unit::Binding(slot), requester: reply }),
+            Requested::Readiness(slot, reply) => works.push(Waiting { unit: Unit::Readiness(slot), requester: reply }),
+        }
+    }
+
+    /// Counts the results and sends them. Counts here and not where the request waits, because that may be gone; whoever asked may have
+    /// left by now, and what is committed is committed.
+    fn answer(self, metrics: &Metrics) {
+        match self.requested {
+            Requested::Pushes(slots, reply) => {
+                for slot in &slots {
+                    match &slot.result {
+                        Some(Ok(done)) => metrics.push_committed(done),
+                        Some(Err(error)) => metrics.push_failed(error),
+                        None => {}
+                    }
+                }
+                let _ = reply.send(slots.into_iter().map(|slot| result(slot, metrics)).collect());
+            }
+            Requested::Outcomes(slot, reply) => {
+                if let Some(Ok(done)) = &slot.result {
+                    metrics.outcomes_committed(&slot.work, done);
+                    report_refused(&slot.work, done);
+                }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Binding(slot, reply) => {
+                if let Some(Ok(done)) = &slot.result {
+                    metrics.binding_committed(done);
+                }
+                let _ = reply.send(result(*slot, metrics));
+            }
+            Requested::Readiness(slot, reply) => {
+                let _ = reply.send(result(slot, metrics));
+            }
+        }
+    }
+}
+
+/// What a work came to. One that was not tried has lost its requester, so nobody reads what is said of it.
+fn result<W: Work>(slot: Slot<W>, metrics: &Metrics) -> Outcome<W> {
+    slot.result.unwrap_or_else(|| {
+        metrics.abandoned(1);
+        Err(WriteError::Unavailable("nobody waited for it any more".to_owned()))
+    })
+}
+
+fn report_refused(reports: &[OutcomeReport], done: &OutcomesDone) {
+    for (report, result) in reports.iter().zip(&done.results) {
+        if *result == OutcomeResult::Refused {
+            tracing::warn!(
+                call_id = loggable(&report.call_id),
+                "an outcome was refused: no such call, or another push holds its claim"
+            );
         }
     }
 }
@@ -175,27 +376,6 @@ impl Failures {
         }
         self.said = Some(now);
         Some(mem::take(&mut self.unsaid))
-    }
-}
-
-/// Counts here and not where the request waits, because that may be gone.
-fn account(metrics: &Metrics, work: &Work, result: &Result<Done, WriteError>) {
-    match (work, result) {
-        (Work::Push(_), Ok(Done::Push(done))) => metrics.push_committed(done),
-        (Work::Push(_), Err(error)) => metrics.push_failed(error),
-        (Work::Outcomes(reports), Ok(Done::Outcomes(done))) => {
-            metrics.outcomes_committed(reports, done);
-            for (report, result) in reports.iter().zip(&done.results) {
-                if *result == OutcomeResult::Refused {
-                    tracing::warn!(
-                        call_id = loggable(&report.call_id),
-                        "an outcome was refused: no such call, or another push holds its claim"
-                    );
-                }
-            }
-        }
-        (Work::Binding(_), Ok(Done::Binding(done))) => metrics.binding_committed(done),
-        _ => {}
     }
 }
 

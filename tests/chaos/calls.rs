@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY};
+use harness::demo;
 use privatenumber_contract::{CallKey, Private};
 use privatenumber_sim::huawei::{CallGenerator, CallSettings};
 use privatenumber_sim::random::Random;
@@ -16,7 +16,7 @@ pub const OTHER_AK: &str = "0B6F2D9E51C84A7AA3D0C4E1F7725B18";
 pub const NOBODY_AK: &str = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF";
 /// Bindings, and the business each belongs to.
 pub const BINDINGS: [(&str, &str); 3] = [
-    ("11111111-2222-4333-8444-555555555501", DEMO_AK),
+    (demo::SUBSCRIPTION_ID, demo::AK),
     ("11111111-2222-4333-8444-555555555502", OTHER_AK),
     ("11111111-2222-4333-8444-555555555503", NOBODY_AK),
 ];
@@ -121,7 +121,7 @@ impl Calls {
             bound.map_or((&mut self.unbound, Some(0)), |(generator, business)| (generator, *business));
         let cdr = generator.next().context("the generator of calls ran dry")?;
         let session_id = cdr.session_id.expose().as_str();
-        let key = CallKey { app_key: DEMO_APP_KEY, session_id: Private::new(session_id), icid: &cdr.icid };
+        let key = CallKey { app_key: demo::APP_KEY, session_id: Private::new(session_id), icid: &cdr.icid };
         if kind < 95 {
             let json = serde_json::to_string(&cdr)?;
             return Ok((Cdr::new(Fate::Call { call_id: key.id(), business }), json));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::huawei as platform;
+use harness::huawei as platform;
 use privatenumber_sim::clock;
 use privatenumber_sim::huawei::RetrySchedule;
 use privatenumber_sim::random::Random;

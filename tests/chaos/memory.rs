@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use end_to_end::memory;
+use harness::memory;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::fault::FaultProxy;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options, Statistics};
-use end_to_end::wait;
+use harness::business::Business;
+use harness::demo;
+use harness::directory::Directory;
+use harness::fault::FaultProxy;
+use harness::gateway::{BusinessAt, Gateway, Statistics};
+use harness::wait;
 use privatenumber_contract::{Binding, CallView, ParkedView};
 use serde_json::Value;
 
@@ -55,24 +55,25 @@ pub struct Ended {
 impl Stack {
     /// Starts everything.
     pub async fn start() -> Result<Self> {
-        let directory = Directory::fresh("chaos")?;
-        let store = Store::start(&directory).await?;
+        let stack = harness::stack::Stack::fresh("chaos")?;
+        let directory = stack.directory();
+        let store = Store::start(&stack).await?;
         for (subscription_id, ak) in BINDINGS {
             store.register(subscription_id, &binding(subscription_id, ak)).await?;
         }
-        let store_lines = [FaultProxy::start(store.address()).await?, FaultProxy::start(store.address()).await?];
+        let store_lines = [stack.faults(store.address()).await?, stack.faults(store.address()).await?];
         let names = ["business-0", "business-1"];
-        let [first, second] = names.map(|name| Business::start(&directory, name, &["--print", "--keep", "0"]));
+        let [first, second] = names.map(|name| stack.business(name).arguments(&["--print", "--keep", "0"]).start());
         let businesses = [first.await?, second.await?];
         let [first_business, second_business] = &businesses;
-        let business_line = FaultProxy::start(second_business.address()).await?;
+        let business_line = stack.faults(second_business.address()).await?;
         let addresses = [first_business.address(), business_line.address()];
         let directories = [Directory::fresh("chaos-gateway-0")?, Directory::fresh("chaos-gateway-1")?];
         let [first_directory, second_directory] = &directories;
         let [first_line, second_line] = &store_lines;
         let gateways = [
-            gateway(first_directory, first_line.address(), addresses).await?,
-            gateway(second_directory, second_line.address(), addresses).await?,
+            gateway(&stack.beside(first_directory.clone()), first_line.address(), addresses).await?,
+            gateway(&stack.beside(second_directory.clone()), second_line.address(), addresses).await?,
         ];
         Ok(Self {
             gateways,
@@ -144,21 +145,19 @@ impl Stack {
     }
 }
 
-async fn gateway(directory: &Directory, store: &str, businesses: [&str; 2]) -> Result<Gateway> {
-    let mut options = Options::new(envoy_binary::for_tests()?, store).concurrency(2).reloadable();
-    for (ak, address) in [DEMO_AK, OTHER_AK].into_iter().zip(businesses) {
-        let mut business = BusinessAt::new(ak, address);
-        business.timeout_ms = CALLBACK_MS;
-        CALLBACK_PATH.clone_into(&mut business.path);
-        options = options.business(business);
-    }
+async fn gateway(stack: &harness::stack::Stack, store: &str, businesses: [&str; 2]) -> Result<Gateway> {
+    let businesses = [demo::AK, OTHER_AK].into_iter().zip(businesses).map(|(ak, address)| {
+        let at = BusinessAt::new(ak, address);
+        BusinessAt { timeout_ms: CALLBACK_MS, path: CALLBACK_PATH.to_owned(), ..at }
+    });
+    let options = stack.gateway_for(store, businesses).concurrency(2).reloadable();
     let options = options.change(|configuration| {
         let plugin = configuration.plugin()?;
         configure_store(plugin, "claim_deadline_seconds", CLAIM_DEADLINE_SECONDS)?;
         configure_store(plugin, "timeout_ms", 2_000)?;
         configure_store(plugin, "retry_max_ms", 2_000)
     });
-    Gateway::start(directory, options).await
+    options.start().await
 }
 
 fn binding(subscription_id: &str, ak: &str) -> Binding {

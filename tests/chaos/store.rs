@@ -1,67 +1,40 @@
 //! The store as a process that can also be denied room on its disk.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use anyhow::{Context, Result};
-use end_to_end::directory::Directory;
-use end_to_end::process::{Process, Start};
-use end_to_end::{http, products};
-use hyper::Method;
+use harness::http;
+use harness::process::Process;
+use harness::stack::Stack;
 use privatenumber_contract::{Binding, CallPage, CallView, ParkedPage, ParkedView, paths};
 
 use crate::processes;
 
-/// How long it may take to be ready, and to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A process that writes beyond its file size limit gets a signal that kills it, unless it ignores it; then the write
-/// fails, as on a full disk. What a shell ignores, the program it becomes ignores as well.
-const IGNORING_THE_SIGNAL: &str = r#"trap '' XFSZ; exec "$0" "$@""#;
-
 /// See the [module](self).
-pub struct Store {
-    address: String,
-    data: PathBuf,
-    log: PathBuf,
-    process: Process,
-}
+pub struct Store(harness::store::Store);
 
 impl Store {
-    /// Starts one on a free port, its data in `directory`.
-    pub async fn start(directory: &Directory) -> Result<Self> {
-        Self::start_at("127.0.0.1:0", directory.join("store.sqlite3"), directory.join("store.log")).await
-    }
-
-    async fn start_at(listen: &str, data: PathBuf, log: PathBuf) -> Result<Self> {
-        let mut process = Start::new("privatenumber-store", "sh", &log)
-            .arguments(["-c", IGNORING_THE_SIGNAL])
-            .argument(products::store()?)
-            .arguments(["--listen", listen, "--data"])
-            .argument(&data)
-            .run()?;
-        let address = process.line("privatenumber-store listening on http://", PATIENCE).await?;
-        Ok(Self { address: address.trim().to_owned(), data, log, process })
+    /// Starts one of this stack.
+    pub async fn start(stack: &Stack) -> Result<Self> {
+        stack.store().outlives_a_full_disk().start().await.map(Self)
     }
 
     /// Starts it again after it was killed: same address, same data.
     pub async fn restart(&mut self) -> Result<()> {
-        *self = Self::start_at(&self.address, self.data.clone(), self.log.clone()).await?;
-        Ok(())
+        self.0.restart().await
     }
 
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
-        &self.address
+        self.0.address()
     }
 
     /// What tells its command line from others.
     pub fn mark(&self) -> String {
-        self.data.display().to_string()
+        self.0.data().map(|data| data.display().to_string()).unwrap_or_default()
     }
 
     /// The process: kill it, freeze it.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        self.0.process()
     }
 
     /// From now on no file of its can grow beyond `bytes`; `None` takes that back. Returns whether this system can do it.
@@ -77,15 +50,12 @@ impl Store {
 
     /// How long its write-ahead log is, bytes.
     pub fn log_length(&self) -> u64 {
-        let mut name = self.data.clone().into_os_string();
-        name.push("-wal");
-        std::fs::metadata(Path::new(&name)).map_or(0, |data| data.len())
+        std::fs::metadata(format!("{}-wal", self.mark())).map_or(0, |data| data.len())
     }
 
     /// Registers a binding.
     pub async fn register(&self, subscription_id: &str, binding: &Binding) -> Result<()> {
-        let url = format!("http://{}{}/{subscription_id}", self.address, paths::BINDINGS);
-        http::send_json(Method::PUT, &url, binding).await?.expect(201).map(drop)
+        self.0.register(subscription_id, binding).await.map(drop)
     }
 
     /// All calls.
@@ -124,7 +94,7 @@ impl Store {
 
     async fn page<T: serde::de::DeserializeOwned>(&self, path: &str, more: &str, cursor: Option<&str>) -> Result<T> {
         let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-        http::get(&format!("http://{}{path}?limit=500{more}{cursor}", self.address)).await?.expect(200)?.json()
+        http::get(&self.0.url(&format!("{path}?limit=500{more}{cursor}"))).await?.expect(200)?.json()
     }
 }
 

@@ -8,7 +8,7 @@
 #![allow(dead_code)]
 
 #[macro_use]
-extern crate end_to_end;
+extern crate harness;
 
 #[path = "../stories/answers.rs"]
 mod answers;

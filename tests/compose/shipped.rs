@@ -4,9 +4,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::containers::{Engine, free_ports, images_tag};
-use end_to_end::directory::Directory;
-use end_to_end::{http, wait};
+use harness::containers::{Engine, free_ports, images_tag};
+use harness::directory::Directory;
+use harness::{http, wait};
 use serde_json::{Value, json};
 
 /// Prometheus looks every five seconds.

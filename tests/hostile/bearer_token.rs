@@ -4,17 +4,16 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::process::{Process, Start};
-use end_to_end::{http, products, wait};
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::huawei::Huawei;
+use harness::process::{Process, Start};
+use harness::stack::Stack;
+use harness::{http, products, wait};
 use serde_json::json;
 
 use crate::privacy::{TOKEN, show_environment};
-use crate::world::{PATIENCE, cdrs, envoy};
+use crate::world::{PATIENCE, cdrs};
 
 /// A store that is started with a token.
 struct Guarded {
@@ -45,18 +44,18 @@ async fn p8_a_wrong_token_is_503_to_huawei_until_it_is_put_right_pass() -> Resul
 }
 
 async fn a_wrong_token_is_503_to_huawei_until_it_is_put_right(mode: HeadersMode) -> Result<()> {
-    let directory = Directory::fresh(&format!("hostile-token-{mode:?}").to_lowercase())?;
-    let store = Guarded::start(&directory, "127.0.0.1:0", "fictitious-other-token").await?;
-    let business = Business::start(&directory, "business", &[]).await?;
-    let options = Options::new(envoy()?, &store.address)
-        .headers(mode)
-        .business(BusinessAt::demo(business.address()))
-        .environment("STORE_TOKEN", TOKEN)
-        .change(|configuration| {
-            configuration.plugin()?["store"]["token"] = json!({"env": "STORE_TOKEN"});
-            show_environment(configuration, &["HUAWEI_APP_SECRET", "STORE_TOKEN"])
-        });
-    let gateway = Gateway::start(&directory, options).await?;
+    let stack = Stack::fresh(&format!("hostile-token-{mode:?}").to_lowercase())?;
+    let directory = stack.directory();
+    let store = Guarded::start(directory, "127.0.0.1:0", "fictitious-other-token").await?;
+    let business = stack.business("business").start().await?;
+    let options =
+        stack.gateway(&store.address, business.address()).headers(mode).environment("STORE_TOKEN", TOKEN).change(
+            |configuration| {
+                configuration.plugin()?["store"]["token"] = json!({"env": "STORE_TOKEN"});
+                show_environment(configuration, &["HUAWEI_APP_SECRET", "STORE_TOKEN"])
+            },
+        );
+    let gateway = options.start().await?;
     let huawei = Huawei::demo()?;
     let (first, second) = (cdrs(800, 2), cdrs(801, 1));
 
@@ -76,7 +75,7 @@ async fn a_wrong_token_is_503_to_huawei_until_it_is_put_right(mode: HeadersMode)
     // The operator gives the store the right token. The root is asking still: nobody has to push again.
     let address = store.address.clone();
     drop(store);
-    let mut store = Guarded::start(&directory, &address, TOKEN).await?;
+    let mut store = Guarded::start(directory, &address, TOKEN).await?;
     wait::until("the callbacks of what was pushed before", PATIENCE, async || {
         let counts = business.counts().await?;
         ensure!(counts.total == 3 && counts.max_per_call == 1, "{counts:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::products;
+use harness::products;
 
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code)]

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::Options;
-use end_to_end::{http, wait};
+use harness::configuration::HeadersMode;
+use harness::gateway::Options;
+use harness::{http, wait};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use serde_json::json;

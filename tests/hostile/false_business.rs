@@ -1,7 +1,7 @@
 //! A business that answers with more than anybody wants.
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
+use harness::configuration::HeadersMode;
 use privatenumber_contract::{MaybeSent, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,7 +38,7 @@ async fn p4_a_business_that_answers_with_megabytes_is_not_listened_to() -> Resul
             tokio::spawn(answer(stream));
         }
     });
-    let changed = |business: &mut end_to_end::gateway::BusinessAt| business.address = address.clone();
+    let changed = |business: &mut harness::gateway::BusinessAt| business.address = address.clone();
     let world = World::with_business("false-business", HeadersMode::Hold, &[], changed, |options| options).await?;
     world.push(&cdrs(880, 3)).await?;
     let settled = world.settled_calls(3).await?;

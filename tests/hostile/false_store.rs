@@ -4,12 +4,11 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Result, ensure};
-use end_to_end::business::Business;
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::demo;
+use harness::huawei::Huawei;
+use harness::stack::Stack;
+use harness::wait;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -19,7 +18,7 @@ use privatenumber_contract::{Outcomes, Private, Push, Record, paths};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{PATIENCE, cdrs, envoy};
+use crate::world::{PATIENCE, cdrs};
 
 /// What the store says of claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +86,11 @@ async fn answer(request: Request<Incoming>, temper: Temper) -> Result<Response<F
 fn claims(push: &Push<'_>, temper: Temper) -> String {
     let claim = |id: String| {
         let record = Record {
-            ak: Some(DEMO_AK.to_owned()),
+            ak: Some(demo::AK.to_owned()),
             session_id: Some(Private::new("s".to_owned())),
             ..Record::default()
         };
-        json!({"verdict": "claimed", "callId": id, "ak": DEMO_AK, "record": record})
+        json!({"verdict": "claimed", "callId": id, "ak": demo::AK, "record": record})
     };
     let ids: Vec<_> = push.calls.iter().map(|call| call.key().id()).collect();
     let honest: Vec<Value> = ids.iter().cloned().map(claim).collect();
@@ -122,11 +121,10 @@ async fn p1_a_false_store_brings_no_second_callback_and_no_header_of_its_own_pas
 }
 
 async fn a_false_store_brings_no_second_callback_and_no_header_of_its_own(mode: HeadersMode) -> Result<()> {
-    let directory = Directory::fresh(&format!("hostile-store-{mode:?}").to_lowercase())?;
+    let stack = Stack::fresh(&format!("hostile-store-{mode:?}").to_lowercase())?;
     let store = FalseStore::start().await?;
-    let business = Business::start(&directory, "business", &[]).await?;
-    let options = Options::new(envoy()?, &store.address).headers(mode).business(BusinessAt::demo(business.address()));
-    let gateway = Gateway::start(&directory, options).await?;
+    let business = stack.business("business").start().await?;
+    let gateway = stack.gateway(&store.address, business.address()).headers(mode).start().await?;
     let huawei = Huawei::demo()?;
     let tempers =
         [Temper::IdsBreakTheirLine, Temper::OneCallForAll, Temper::Huge, Temper::Deep, Temper::TooMany, Temper::Honest];

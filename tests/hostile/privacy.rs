@@ -1,9 +1,9 @@
 //! Promise P7 after everything: no number, secret or address in a log, a metric, an admin page or an answer.
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::{Configuration, FILTER, HeadersMode};
-use end_to_end::gateway::DEMO_SECRET;
-use end_to_end::http;
+use harness::configuration::{Configuration, FILTER, HeadersMode};
+use harness::demo;
+use harness::http;
 use serde_json::{Value, json};
 
 use crate::table::Signed;
@@ -85,13 +85,13 @@ pub async fn nothing_private_is_anywhere(world: &World, signed: &Signed, answers
 async fn a_secret_given_by_value_is_in_the_configuration_dump() -> Result<()> {
     let world = World::with("hostile-value", HeadersMode::Hold, &[], |options| {
         options.change(|configuration| {
-            configuration.plugin()?["applications"][0]["secrets"] = json!([{"value": DEMO_SECRET}]);
+            configuration.plugin()?["applications"][0]["secrets"] = json!([{"value": demo::SECRET}]);
             Ok(())
         })
     })
     .await?;
     let dump = http::get(&format!("{}/config_dump", world.gateway.admin())).await?.expect(200)?.text();
-    ensure!(dump.contains(DEMO_SECRET), "security.md warns of what is no longer so");
-    ensure!(!world.gateway.logs().join("\n").contains(DEMO_SECRET));
+    ensure!(dump.contains(demo::SECRET), "security.md warns of what is no longer so");
+    ensure!(!world.gateway.logs().join("\n").contains(demo::SECRET));
     Ok(())
 }

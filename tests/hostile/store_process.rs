@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::directory::Directory;
-use end_to_end::memory::Resident;
-use end_to_end::process::{Process, Start};
-use end_to_end::raw::{Connection, Head};
-use end_to_end::{http, open_files, products};
+use harness::memory::Resident;
+use harness::raw::{Connection, Head};
+use harness::stack::Stack;
+use harness::store::Store;
+use harness::{http, open_files};
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper::{Method, Request};
@@ -19,57 +19,31 @@ use tokio::task::JoinSet;
 
 use crate::world::PATIENCE;
 
-struct Store {
-    process: Process,
-    address: String,
-    data: std::path::PathBuf,
+/// A store with these flags.
+async fn start(name: &str, flags: &[&str]) -> Result<Store> {
+    Stack::fresh(name)?.store().arguments(flags).start().await
 }
 
-impl Store {
-    async fn start(name: &str, flags: &[&str]) -> Result<Self> {
-        let directory = Directory::fresh(name)?;
-        let data = directory.join("store.sqlite3");
-        let mut process = Start::new("privatenumber-store", products::store()?, directory.join("store.log"))
-            .arguments(["--listen", "127.0.0.1:0", "--data"])
-            .argument(&data)
-            .arguments(flags)
-            .run()?;
-        let address = process.line("privatenumber-store listening on http://", PATIENCE).await?.trim().to_owned();
-        Ok(Self { process, address, data })
+async fn post(store: &Store, path: &str, body: impl Into<Bytes>) -> Result<(u16, Value)> {
+    let json = [("content-type".to_owned(), "application/json".to_owned())];
+    let answer = http::send(Method::POST, &store.url(path), &json, body).await?;
+    if !answer.status.is_success() {
+        let kind = answer.headers.get("content-type").context("an error without a content type")?;
+        ensure!(kind == PROBLEM_CONTENT_TYPE, "an error that is no problem document: {kind:?}");
     }
+    Ok((answer.status.as_u16(), answer.json()?))
+}
 
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    async fn post(&self, path: &str, body: impl Into<hyper::body::Bytes>) -> Result<(u16, Value)> {
-        let json = [("content-type".to_owned(), "application/json".to_owned())];
-        let answer = http::send(Method::POST, &self.url(path), &json, body).await?;
-        if !answer.status.is_success() {
-            let kind = answer.headers.get("content-type").context("an error without a content type")?;
-            ensure!(kind == PROBLEM_CONTENT_TYPE, "an error that is no problem document: {kind:?}");
-        }
-        Ok((answer.status.as_u16(), answer.json()?))
-    }
-
-    /// Resident memory of the process, KiB, found by the data file that only it was given.
-    fn resident_kib(&self) -> Result<u64> {
-        let data = self.data.to_str().context("the path is not UTF-8")?;
-        for entry in std::fs::read_dir("/proc")?.flatten() {
-            let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            if arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_bytes()) {
-                return Ok(Resident::of(entry.file_name().display())?.now / 1024);
-            }
-        }
-        anyhow::bail!("the store's process is not in /proc")
-    }
+/// Resident memory of the store's process, KiB.
+fn resident_kib(store: &mut Store) -> Result<u64> {
+    Ok(Resident::of(store.process().pid())?.now / 1024)
 }
 
 const HEX: &str = "000102030405060708090a0b0c0d0eff";
 
 #[tokio::test]
 async fn each_malformed_request_is_a_problem_that_says_where() -> Result<()> {
-    let mut store = Store::start("hostile-store-requests", &["--body-bytes", "100000"]).await?;
+    let mut store = start("hostile-store-requests", &["--body-bytes", "100000"]).await?;
     let push = |member: &str| format!(r#"{{"pushId":"{HEX}","appKey":"a","receivedAt":1,{member}}}"#);
     let outcome = |outcome: &str| {
         format!(r#"{{"outcomes":[{{"callId":"c","pushId":"{HEX}","outcome":{outcome},"durationMs":1}}]}}"#)
@@ -102,7 +76,7 @@ async fn each_malformed_request_is_a_problem_that_says_where() -> Result<()> {
     ];
     for (path, body, status, words) in table {
         let shown: String = body.chars().take(60).collect();
-        let (found, answer) = store.post(path, body).await.with_context(|| shown.clone())?;
+        let (found, answer) = post(&store, path, body).await.with_context(|| shown.clone())?;
         ensure!(found == status, "{shown}: {found} {answer}");
         let detail = answer["detail"].as_str().unwrap_or_default();
         ensure!(detail.contains(words), "{shown}: {detail}");
@@ -125,13 +99,13 @@ async fn each_malformed_request_is_a_problem_that_says_where() -> Result<()> {
         let status = http::get(&store.url(path)).await?.status.as_u16();
         ensure!(matches!(status, 400 | 404), "{path}: {status}");
     }
-    ensure!(store.process.terminate(PATIENCE).await?.success());
+    ensure!(store.process().terminate(PATIENCE).await?.success());
     Ok(())
 }
 
 #[tokio::test]
 async fn text_that_looks_like_sql_is_text() -> Result<()> {
-    let store = Store::start("hostile-store-sql", &[]).await?;
+    let store = start("hostile-store-sql", &[]).await?;
     let texts =
         ["'; DROP TABLE calls; --", "\" OR \"\"=\"", "\\'; --", "%' OR '1'='1", "$1 ?1 :a @b", "\u{1}\u{7f}\u{202e}"];
     let calls: Vec<_> = texts.iter().map(|text| call(text)).collect();
@@ -147,7 +121,7 @@ async fn text_that_looks_like_sql_is_text() -> Result<()> {
         parked: Vec::new(),
         event: None,
     };
-    let (status, answer) = store.post(paths::PUSHES, serde_json::to_vec(&push)?).await?;
+    let (status, answer) = post(&store, paths::PUSHES, serde_json::to_vec(&push)?).await?;
     ensure!(status == 200, "{status} {answer}");
     for (index, text) in texts.iter().enumerate() {
         let id = push.calls[index].key().id();
@@ -188,12 +162,12 @@ async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_n
     open_files::allow(4096)?;
     let buffer = BUFFER.to_string();
     let flags = ["--connections", "1100", "--buffer-bytes", &buffer, "--body-timeout", "20", "--header-timeout", "20"];
-    let store = Store::start("hostile-store-connections", &flags).await?;
-    let before = store.resident_kib()?;
+    let mut store = start("hostile-store-connections", &flags).await?;
+    let before = resident_kib(&mut store)?;
     let half = vec![b' '; 300_000];
     let mut connections = Vec::new();
     for index in 0..1_000 {
-        let mut connection = Connection::open(&store.address).await.with_context(|| format!("connection {index}"))?;
+        let mut connection = Connection::open(store.address()).await.with_context(|| format!("connection {index}"))?;
         let head = Head::post(paths::PUSHES).header("host", "store").header("content-type", "application/json");
         let head = head.header("content-length", "600000");
         if index % 10 == 0 {
@@ -209,7 +183,7 @@ async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_n
     ensure!(answer.status == 200, "{}", answer.status);
     let calls = http::get(&store.url(paths::CALLS)).await?;
     ensure!(calls.status == 200, "{}", calls.status);
-    let during = store.resident_kib()?;
+    let during = resident_kib(&mut store)?;
     // The budget of all bodies, and for each connection its buffers. Of halves 270 MB were sent.
     let bound = before + (BUFFER as u64) / 1024 + 1_000 * 96;
     ensure!(during < bound, "resident {during} KiB with 1000 connections, {before} KiB before them; bound {bound}");
@@ -225,8 +199,8 @@ async fn p4_a_thousand_connections_that_never_end_cost_bounded_memory_and_keep_n
     ensure!(overloaded > 0, "nobody was told that requests together hold too much");
     drop(connections);
     let push = json!({"pushId": HEX, "appKey": "a", "receivedAt": 1}).to_string();
-    let served = end_to_end::wait::until("room for a push", PATIENCE, async || {
-        let (status, _) = store.post(paths::PUSHES, push.clone()).await?;
+    let served = harness::wait::until("room for a push", PATIENCE, async || {
+        let (status, _) = post(&store, paths::PUSHES, push.clone()).await?;
         ensure!(status == 200, "{status}");
         Ok(())
     });
@@ -258,12 +232,12 @@ async fn p4_thousands_of_streams_that_never_end_cost_bounded_memory_and_keep_nob
     /// As many as the store takes on one connection.
     const STREAMS: u64 = 100;
     let buffer = BUFFER.to_string();
-    let store = Store::start("hostile-store-streams", &["--buffer-bytes", &buffer, "--body-timeout", "20"]).await?;
-    let before = store.resident_kib()?;
+    let mut store = start("hostile-store-streams", &["--buffer-bytes", &buffer, "--body-timeout", "20"]).await?;
+    let before = resident_kib(&mut store)?;
     let half = Bytes::from(vec![b' '; 300_000]);
     let mut under_way = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let stream = TcpStream::connect(&store.address).await?;
+        let stream = TcpStream::connect(store.address()).await?;
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (mut sender, connection) = handshake.await?;
         under_way.spawn(async move { connection.await.err().and(None::<u16>) });
@@ -295,7 +269,7 @@ async fn p4_thousands_of_streams_that_never_end_cost_bounded_memory_and_keep_nob
         .context("nobody was told that requests together hold too much")??;
     let calls = http::get(&store.url(paths::CALLS)).await?;
     ensure!(calls.status == 200, "{}", calls.status);
-    let during = store.resident_kib()?;
+    let during = resident_kib(&mut store)?;
     // The budget of all bodies, each connection's window and each request. Of halves 1500 MB were to be sent.
     let bound = before + (BUFFER as u64) / 1024 + CONNECTIONS * (64 + STREAMS * 8);
     println!("resident: {before} KiB before, {during} KiB with 5000 streams");

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::raw::{Connection, Head};
+use harness::huawei::{Huawei, calls};
+use harness::raw::Connection;
 use privatenumber_sim::huawei::push_body;
 use tokio::task::JoinSet;
 
@@ -61,10 +61,7 @@ async fn push(address: String, seed: u64, answered: Arc<AtomicU64>, left: Arc<At
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
         let call = calls.next().context("no more calls")?;
         let body = push_body(&[call])?;
-        let head = Head::post("/huawei/fee").header("host", "gateway.example.com").headers(huawei.headers()?);
-        let mut request = head.header("content-length", body.len().to_string()).end();
-        request.extend_from_slice(&body);
-        connection.send(&request).await?;
+        connection.send(huawei.request(&body)?).await?;
         let answer = connection.answer().await?;
         ensure!(
             answer.status == 200,

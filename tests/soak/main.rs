@@ -13,13 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use end_to_end::business::Business;
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::configuration::Configuration;
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::stack::Stack;
+use harness::wait;
 use load::Load;
 use sample::Sample;
 
@@ -55,15 +53,13 @@ async fn main() -> ExitCode {
 }
 
 async fn soak(arguments: &Arguments) -> Result<()> {
-    let directory = Directory::fresh("soak")?;
-    let store = Store::start(&directory).await?;
-    let business = Business::start(&directory, "business", &[]).await?;
     let envoy = envoy_binary::find(None, |what| eprintln!("{what}"))?;
-    let options = Options::new(envoy, store.address())
-        .change(Configuration::keep_connections)
-        .concurrency(arguments.workers)
-        .business(BusinessAt::demo(business.address()));
-    let gateway = Gateway::start(&directory, options).await?;
+    let stack = Stack::new(Directory::fresh("soak")?, envoy);
+    let directory = stack.directory();
+    let store = stack.store().start().await?;
+    let business = stack.business("business").start().await?;
+    let gateway = stack.gateway(store.address(), business.address());
+    let gateway = gateway.change(Configuration::keep_connections).concurrency(arguments.workers).start().await?;
 
     let start = Instant::now();
     let mut load = Load::start(gateway.address(), arguments.pushes, arguments.connections)?;
@@ -76,7 +72,7 @@ async fn soak(arguments: &Arguments) -> Result<()> {
     for mark in marks {
         load.reach(mark).await?;
         let done = progress.load(std::sync::atomic::Ordering::Relaxed);
-        println!("{}", Sample::take("running", done, start.elapsed(), &directory, &gateway).await?.to_json());
+        println!("{}", Sample::take("running", done, start.elapsed(), directory, &gateway).await?.to_json());
     }
     load.finish().await?;
     let elapsed = start.elapsed();
@@ -86,7 +82,7 @@ async fn soak(arguments: &Arguments) -> Result<()> {
         Ok(())
     })
     .await?;
-    println!("{}", Sample::take("done", arguments.pushes, elapsed, &directory, &gateway).await?.to_json());
+    println!("{}", Sample::take("done", arguments.pushes, elapsed, directory, &gateway).await?.to_json());
 
     let counts = business.counts().await?;
     ensure!(counts.max_per_call == 1, "a call was called back {} times", counts.max_per_call);

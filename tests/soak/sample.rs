@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::directory::Directory;
-use end_to_end::gateway::Gateway;
-use end_to_end::memory::Resident;
+use harness::directory::Directory;
+use harness::gateway::Gateway;
+use harness::memory::Resident;
 use serde::Serialize;
 
 /// See the [module](self). Memory is resident memory, KiB.

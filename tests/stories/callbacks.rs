@@ -1,8 +1,8 @@
 //! What a callback carries beside the record.
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::http;
+use harness::configuration::HeadersMode;
+use harness::http;
 use hyper::Method;
 use privatenumber_sim::huawei::push_body;
 use serde_json::json;

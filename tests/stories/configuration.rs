@@ -3,13 +3,12 @@
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{DEMO_SECRET, SECRET_VARIABLE};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::demo::{self, SECRET_VARIABLE};
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::products;
 use serde_json::{Value, json};
-
-use crate::world::envoy;
 
 /// Puts `value` at `path` of the shipped plugin configuration and lets Envoy validate the whole.
 fn validate(directory: &Directory, path: &str, value: Value, secret: Option<&str>) -> Result<(bool, String)> {
@@ -26,7 +25,7 @@ fn validate(directory: &Directory, path: &str, value: Value, secret: Option<&str
     }
     let file = directory.join("envoy.json");
     configuration.write(&file)?;
-    let mut command = Command::new(envoy()?.path);
+    let mut command = Command::new(envoy_binary::for_tests()?.path);
     command.args(["--mode", "validate", "--disable-hot-restart", "-c"]).arg(&file).env_remove(SECRET_VARIABLE);
     if let Some(secret) = secret {
         command.env(SECRET_VARIABLE, secret);
@@ -39,7 +38,7 @@ fn validate(directory: &Directory, path: &str, value: Value, secret: Option<&str
 #[test]
 fn the_shipped_configuration_is_valid() -> Result<()> {
     let directory = Directory::fresh("validate-shipped")?;
-    let (valid, said) = validate(&directory, "/revision", json!("shipped"), Some(DEMO_SECRET))?;
+    let (valid, said) = validate(&directory, "/revision", json!("shipped"), Some(demo::SECRET))?;
     ensure!(valid, "{said}");
     Ok(())
 }
@@ -90,10 +89,10 @@ fn a_bad_configuration_is_refused_with_the_path_of_what_is_bad() -> Result<()> {
         ("", json!("nothing"), "is not JSON"),
     ];
     for (path, value, expected) in table {
-        let (valid, said) = validate(&directory, path, value, Some(DEMO_SECRET))?;
+        let (valid, said) = validate(&directory, path, value, Some(demo::SECRET))?;
         ensure!(!valid, "{path}: Envoy took it");
         ensure!(said.contains(expected), "{path}: expected to be told {expected}\n{said}");
-        ensure!(!said.contains(DEMO_SECRET), "{path}: the secret is in the log");
+        ensure!(!said.contains(demo::SECRET), "{path}: the secret is in the log");
     }
     let (valid, said) = validate(&directory, "/revision", json!("no secret"), None)?;
     ensure!(

@@ -4,18 +4,20 @@ use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::Huawei;
-use end_to_end::{http, products, wait};
+use harness::configuration::HeadersMode;
+use harness::directory::Directory;
+use harness::envoy_binary;
+use harness::gateway::Gateway;
+use harness::huawei::Huawei;
+use harness::stack::Stack;
+use harness::{http, products, wait};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use privatenumber_sim::business::Temper;
 use privatenumber_sim::huawei::Cdr;
 use tokio::process::Command;
 
-use crate::world::{PATIENCE, World, cdrs, envoy};
+use crate::world::{PATIENCE, World, cdrs};
 
 in_both_modes!(
     p3_a_gateway_that_is_stopped_at_once_leaves_its_calls_without_outcome,
@@ -179,13 +181,14 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     let mut world = World::with("rolling", mode, &[], |options| options.concurrency(2)).await?;
     world.business.behave(&Temper { delay_ms: 300, ..Temper::default() }).await?;
     let directory = Directory::fresh(&format!("rolling-second-{mode:?}").to_lowercase())?;
-    let options = Options::new(envoy()?, world.store.address()).headers(mode).concurrency(2);
-    let mut second = Gateway::start(&directory, options.business(BusinessAt::demo(world.business.address()))).await?;
+    let second = Stack::new(directory, envoy_binary::for_tests()?);
+    let second = second.gateway(world.store.address(), world.business.address());
+    let mut second = second.headers(mode).concurrency(2).start().await?;
 
     let balancer = LoadBalancer::new(&[&world.gateway, &second]);
     let is_over = AtomicBool::new(false);
     let load = async {
-        let mut calls = end_to_end::huawei::calls(910);
+        let mut calls = harness::huawei::calls(910);
         let mut pushed = 0;
         while !is_over.load(Ordering::Relaxed) {
             // Four pushes at a time, one after the other.

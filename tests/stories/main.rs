@@ -7,7 +7,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 #[macro_use]
-extern crate end_to_end;
+extern crate harness;
 
 mod answers;
 mod callbacks;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::huawei::Huawei;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::huawei::Huawei;
+use harness::wait;
 use privatenumber_contract::CallState;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;

@@ -1,9 +1,9 @@
 //! Metrics with labels, logs of one JSON line each, and nothing private in either (promise P7).
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::http;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::http;
+use harness::wait;
 use hyper::Method;
 use privatenumber_sim::business::{Mode, Temper};
 use serde_json::{Value, json};
@@ -154,7 +154,7 @@ async fn p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer(mode: Header
         world.business.behave(&Temper { mode, ..Temper::default() }).await?;
         world.push(&cdrs(520 + mode as u64, 1)).await?;
     }
-    world.faults.strike_times(privatenumber_contract::paths::PUSHES, end_to_end::fault::Fault::LoseAnswer, 4);
+    world.faults.strike_times(harness::fault::CLAIMS, harness::fault::Fault::LoseAnswer, 4);
     let _ = world.huawei.push_cdrs(&world.gateway.url(), &cdrs(530, 1)).await?;
     world.settled_calls(6).await?;
     world.ends_well().await?;

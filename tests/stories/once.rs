@@ -1,8 +1,8 @@
 //! Promise P1: at most one callback request per call ever reaches the business.
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::wait;
 use privatenumber_contract::{CallState, Outcome};
 use privatenumber_sim::business::Temper;
 use privatenumber_sim::huawei::push_body;
@@ -52,7 +52,7 @@ async fn p1_twenty_copies_at_once_are_called_back_once(mode: HeadersMode) -> Res
     let mut pushes = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (body, url) = (body.clone(), url.clone());
-        let huawei = end_to_end::huawei::Huawei::demo()?;
+        let huawei = harness::huawei::Huawei::demo()?;
         pushes.spawn(async move { huawei.push(&url, body).await?.expect(200) });
     }
     while let Some(answer) = pushes.join_next().await {
@@ -79,7 +79,7 @@ async fn p1_two_gateways_one_callback(mode: HeadersMode) -> Result<()> {
     let settled = world.settled_calls(30).await?;
     ensure!(settled.iter().all(|call| call.state == CallState::Answered && call.duplicates == 1), "{settled:?}");
     let claimed =
-        |statistics: end_to_end::gateway::Statistics| statistics.filter("privatenumber_cdrs_total.verdict.claimed");
+        |statistics: harness::gateway::Statistics| statistics.filter("privatenumber_cdrs_total.verdict.claimed");
     wait::until("both gateways to have counted their claims", PATIENCE, async || {
         let (first, second) = (claimed(world.gateway.statistics().await?), claimed(second.statistics().await?));
         ensure!(first + second == 30, "{first} and {second} claims");

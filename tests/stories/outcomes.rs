@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::DEMO_AK;
-use end_to_end::wait;
+use harness::configuration::HeadersMode;
+use harness::demo;
+use harness::wait;
 use privatenumber_contract::{MaybeSent, NotSent, Outcome, Skipped};
 use privatenumber_sim::business::{Mode, Temper};
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, SUBSCRIPTION, World, cdrs, demo_binding};
+use crate::world::{PATIENCE, World, cdrs};
 
 in_both_modes!(
     p3_whatever_the_business_does_the_call_ends_in_one_class,
@@ -89,11 +89,11 @@ async fn p3_a_call_without_a_callback_is_skipped(mode: HeadersMode) -> Result<()
     world.push(&cdrs(131, 1)).await?;
     let settled = world.settled_calls(2).await?;
     ensure!(settled[0].outcome == Some(Outcome::Skipped { reason: Skipped::NoCallback }), "{settled:?}");
-    ensure!(settled[0].record.ak.as_deref() == Some(DEMO_AK));
+    ensure!(settled[0].record.ak.as_deref() == Some(demo::AK));
 
-    let mut elsewhere = demo_binding();
+    let mut elsewhere = demo::binding();
     elsewhere.ak = Some("NOWHERE".to_owned());
-    world.store.register(SUBSCRIPTION, &elsewhere).await?;
+    world.store.register(demo::SUBSCRIPTION_ID, &elsewhere).await?;
     world.push(&cdrs(132, 1)).await?;
     let settled = world.settled_calls(3).await?;
     ensure!(settled[0].outcome == Some(Outcome::NotSent { reason: NotSent::NoCluster }), "{settled:?}");
@@ -128,7 +128,7 @@ async fn p4_a_business_that_hangs_delays_nobody_else(mode: HeadersMode) -> Resul
     let (world, quick) =
         World::with_another_business("p4-hanging", mode, |slow| slow.timeout_ms = 8_000, "QUICK").await?;
     world.business.behave(&Temper { mode: Mode::Hang, ..Temper::default() }).await?;
-    let mut binding = demo_binding();
+    let mut binding = demo::binding();
     (binding.ak, binding.subscription_id) = (Some("QUICK".to_owned()), None);
     world.store.register("quick", &binding).await?;
     let mut calls = cdrs(150, 40);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::fault::Fault;
-use end_to_end::gateway::{BusinessAt, Options};
-use end_to_end::wait;
-use privatenumber_contract::{Outcome, paths};
+use harness::configuration::HeadersMode;
+use harness::fault::{CLAIMS, Fault};
+use harness::gateway::{BusinessAt, Options};
+use harness::wait;
+use privatenumber_contract::Outcome;
 use privatenumber_sim::business::{Mode, Temper};
 use privatenumber_sim::huawei::push_body;
 use serde_json::json;
@@ -47,12 +47,12 @@ async fn p1_p3_callbacks_in_flight_survive_a_reload(mode: HeadersMode) -> Result
 
 async fn p8_a_push_that_is_open_during_a_reload_is_finished(mode: HeadersMode) -> Result<()> {
     let mut world = World::with("reload-open", mode, &[], |options| options.reloadable()).await?;
-    world.faults.strike_times(paths::PUSHES, Fault::DelayAnswer(Duration::from_millis(1_500)), 1);
+    world.faults.strike_times(CLAIMS, Fault::DelayAnswer(Duration::from_millis(1_500)), 1);
     let (url, body) = (world.gateway.url(), push_body(&cdrs(410, 3))?);
-    let huawei = end_to_end::huawei::Huawei::demo()?;
+    let huawei = harness::huawei::Huawei::demo()?;
     let push = tokio::spawn(async move { huawei.push(&url, body).await });
     wait::until("the push to reach the store", PATIENCE, async || {
-        ensure!(world.faults.count(paths::PUSHES) == 1, "not yet");
+        ensure!(world.faults.count(CLAIMS) == 1, "not yet");
         Ok(())
     })
     .await?;

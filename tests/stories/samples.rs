@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::gateway::DEMO_AK;
-use end_to_end::{http, products};
+use harness::configuration::HeadersMode;
+use harness::demo;
+use harness::{http, products};
 use privatenumber_contract::{EventPage, paths};
 use serde_json::{Value, json};
 
-use crate::world::{SUBSCRIPTION, World};
+use crate::world::World;
 
 in_both_modes!(every_sample_gets_the_right_record_or_answer);
 
@@ -79,16 +79,16 @@ impl Call {
         let (session_id, answer, disconnect) = (self.session_id(), self.answer, self.disconnect);
         match self.unbound {
             None => json!({
-                "id": 1, "ak": DEMO_AK, "origNum": "+8617010000011", "privateNum": "+8617010000001", "recordFlag": true,
+                "id": 1, "ak": demo::AK, "origNum": "+8617010000011", "privateNum": "+8617010000001", "recordFlag": true,
                 "recordHintTone": "recordHintTone.wav", "maxDuration": 60, "lastMinVoice": null,
-                "userData": "1499268874687315968", "callDirection": 0, "subscriptionId": SUBSCRIPTION, "status": 1,
+                "userData": "1499268874687315968", "callDirection": 0, "subscriptionId": demo::SUBSCRIPTION_ID, "status": 1,
                 "businessType": null, "bindResponse": "{\"resultcode\":\"0\",\"resultdesc\":\"Success\"}",
                 "unbindResponse": null, "bindingDuration": 5, "bindTime": 1_767_578_000_000_i64, "unbindTime": null,
                 "sessionId": session_id, "callinTime": CALL_IN, "answerTime": answer, "disconnectTime": disconnect,
                 "recordUrl": null, "createdAt": 1_767_578_000_000_i64, "updatedAt": updated_at, "remark": "demo",
             }),
             Some((a_side, user_data, recorded)) => json!({
-                "id": null, "ak": DEMO_AK, "origNum": a_side, "privateNum": "+8617010000001", "recordFlag": recorded,
+                "id": null, "ak": demo::AK, "origNum": a_side, "privateNum": "+8617010000001", "recordFlag": recorded,
                 "recordHintTone": null, "maxDuration": null, "lastMinVoice": null, "userData": user_data,
                 "callDirection": null, "subscriptionId": null, "status": null, "businessType": null, "bindResponse": null,
                 "unbindResponse": null, "bindingDuration": null, "bindTime": null, "unbindTime": null,

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::configuration::{FILTER, HeadersMode};
-use end_to_end::http;
-use end_to_end::raw::{Connection, Head, chunk, last_chunk};
+use harness::configuration::{FILTER, HeadersMode};
+use harness::http;
+use harness::raw::{Connection, Head, chunk, last_chunk};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

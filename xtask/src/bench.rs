@@ -1,18 +1,19 @@
 //! The benchmark: builds what is compared, has it measured, and writes the tables into the documentation.
 
+mod before;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use end_to_end::products;
+use harness::products;
 
 use crate::build;
 use crate::command::{cargo, succeed};
 use crate::core_times::{self, Time};
 use crate::instructions::{self, Case, Count};
-use crate::test::LARGEST_MODULE;
 
 /// Where the tables are written to, from the repository's root.
 const DOCUMENT: &str = "docs/performance.md";
@@ -54,14 +55,39 @@ fn side_by_side(options: &[String]) -> Result<String> {
     build::wasm_target()?;
     build::module()?;
     succeed("build the Rust peer", cargo(["build", "--profile", "module", "-p", "peer-service"]))?;
-    succeed("build the driver", cargo(["build", "--release", "-p", "bench"]))?;
-    let node = node_peer()?;
-    let mut driver = Command::new(products::target_directory()?.join("release/bench"));
-    driver.args(options).env("PRIVATENUMBER_NODE_PEER", node).current_dir(products::repository());
+    let driver = ["build", "--release", "-p", "bench", "-p", "privatenumber-store"];
+    succeed("build the driver and the store", cargo(driver))?;
+    let throughput = ["build", "--release", "-p", "privatenumber-store", "--example", "throughput"];
+    succeed("build the store's throughput example", cargo(throughput))?;
+    let release = products::target_directory()?.join("release");
+    let mut driver = Command::new(release.join("bench"));
+    driver.args(options).current_dir(products::repository());
+    driver.env("PRIVATENUMBER_STORE", release.join("privatenumber-store"));
+    if wants(options, "node") {
+        driver.env("PRIVATENUMBER_NODE_PEER", node_peer()?);
+    }
+    if wants(options, "filter-before")
+        && let Some(directory) = before::build()?
+    {
+        driver.env("PRIVATENUMBER_BEFORE", directory);
+    }
     // Its tables are kept, its progress is seen.
     let done = driver.stderr(Stdio::inherit()).output().context("cannot run the driver")?;
     ensure!(done.status.success(), "the driver said why above");
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Whether `options` leave the arm `name` in.
+fn wants(options: &[String], name: &str) -> bool {
+    let mut values = options.iter().skip(1);
+    let given = options.iter().find_map(|option| {
+        let next = values.next();
+        match option.strip_prefix("--arms")? {
+            "" => next.map(String::as_str),
+            value => value.strip_prefix('='),
+        }
+    });
+    given.is_none_or(|arms| arms.split(',').any(|arm| arm == name))
 }
 
 /// The Node service with its dependencies, in a place of its own: nothing is installed into the sources.
@@ -96,9 +122,6 @@ fn core() -> Result<String> {
         let v8 = time.and_then(|time| time.v8).map_or_else(|| "–".to_owned(), |v8| format!("{v8:.2}"));
         let _ = writeln!(text, "| `{name}` | {size} | {instructions} | {native} | {v8} |");
     }
-    let module = products::module()?;
-    let size = fs::metadata(&module).with_context(|| format!("cannot look at {}", module.display()))?.len();
-    let _ = writeln!(text, "\nThe module has {size} bytes; {} are allowed.", LARGEST_MODULE);
     Ok(text)
 }
 

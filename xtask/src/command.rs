@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use end_to_end::products;
+use harness::products;
 
 /// What a command did.
 pub struct Done {

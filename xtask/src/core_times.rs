@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::products;
+use harness::products;
 use serde_json::Value;
 
 use crate::build::WASM_TARGET;

@@ -4,18 +4,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use end_to_end::business::{Business, Callback};
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{BusinessAt, Gateway, Options};
-use end_to_end::huawei::{self, Huawei};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::business::{Business, Callback};
+use harness::demo;
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::Gateway;
+use harness::huawei::{self, Huawei};
+use harness::stack::Stack;
+use harness::store::Store;
+use harness::wait;
 use privatenumber_contract::{CallState, CallView, Outcome, Record};
 use privatenumber_sim::huawei::Cdr;
 use serde_json::{Map, Value};
 
-use crate::stack::{self, Stack};
+use crate::stack::{self, Running};
 
 /// How long any one thing may take to come.
 const SOON: Duration = Duration::from_secs(15);
@@ -48,37 +50,36 @@ fn demonstrate(version: Option<&str>) -> Result<()> {
     let envoy = stack::prepare(version).context("preparing")?;
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     runtime.block_on(async {
-        let mut stack = Stack::default();
-        match steps(envoy, &mut stack).await {
-            Ok(()) => stack.stop().await.context("stopping"),
+        let mut running = Running::default();
+        match steps(envoy, &mut running).await {
+            Ok(()) => running.stop().await.context("stopping"),
             Err(error) => {
-                println!("\nthe ends of the logs:\n{}", stack.logs());
+                println!("\nthe ends of the logs:\n{}", running.logs());
                 Err(error)
             }
         }
     })
 }
 
-async fn steps(envoy: EnvoyBinary, stack: &mut Stack) -> Result<()> {
-    let directory = Directory::fresh("demo")?;
+async fn steps(envoy: EnvoyBinary, running: &mut Running) -> Result<()> {
+    let stack = Stack::new(Directory::fresh("demo")?, envoy);
     say("starting store, business and gateway on free ports of 127.0.0.1");
-    let store = &*stack.store.insert(Store::start(&directory).await.context("starting the store")?);
-    let business = Business::start(&directory, "business", &[]).await.context("starting the business")?;
-    let business = &*stack.business.insert(business);
-    let options = Options::new(envoy, store.address()).business(BusinessAt::demo(business.address()));
-    let gateway = Gateway::start(&directory, options).await.context("starting the gateway")?;
-    let gateway = &*stack.gateway.insert(gateway);
+    let store = &*running.store.insert(stack.store().start().await.context("starting the store")?);
+    let business = stack.business("business").start().await.context("starting the business")?;
+    let business = &*running.business.insert(business);
+    let gateway = stack.gateway(store.address(), business.address()).start().await.context("starting the gateway")?;
+    let gateway = &*running.gateway.insert(gateway);
     println!(
         "   gateway {}\n   store http://{}\n   business http://{}",
         gateway.url(),
         store.address(),
         business.address()
     );
-    println!("   logs and configuration: {}", directory.path().display());
+    println!("   logs and configuration: {}", stack.directory().path().display());
 
     say("registering a binding at the store");
     stack::register_demo_binding(store).await?;
-    println!("   subscriptionId {}", stack::SUBSCRIPTION_ID);
+    println!("   subscriptionId {}", demo::SUBSCRIPTION_ID);
 
     say("Huawei pushes one call detail record, signed");
     let huawei = Huawei::demo()?;
@@ -142,7 +143,7 @@ fn check_record(callback: &Callback) -> Result<Record> {
     ensure!(callback.path == "/callback", "it came to {} instead of /callback", callback.path);
     let record: Map<String, Value> = serde_json::from_str(&callback.body).context("the body is not a JSON object")?;
     ensure!(record.len() == 26, "the record has {} fields instead of 26", record.len());
-    for (field, expected) in [("subscriptionId", stack::SUBSCRIPTION_ID), ("ak", end_to_end::gateway::DEMO_AK)] {
+    for (field, expected) in [("subscriptionId", demo::SUBSCRIPTION_ID), ("ak", demo::AK)] {
         let found = record.get(field).and_then(Value::as_str);
         ensure!(found == Some(expected), "the record's {field} is not the binding's");
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use end_to_end::products;
+use harness::products;
 use serde_json::Value;
 
 use crate::command::{cargo, succeed};

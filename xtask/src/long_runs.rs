@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use end_to_end::products;
+use harness::products;
 
 use crate::build;
 use crate::command::{cargo, succeed};

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use end_to_end::envoy_binary;
+use harness::envoy_binary;
 
 /// Sets up, runs, shows and tests the Private Number Gateway.
 ///

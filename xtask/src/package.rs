@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use end_to_end::configuration::Configuration;
-use end_to_end::envoy_binary::{self, EnvoyBinary};
-use end_to_end::gateway::{DEMO_SECRET, SECRET_VARIABLE};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::demo::{self, SECRET_VARIABLE};
+use harness::envoy_binary::{self, EnvoyBinary};
+use harness::products;
 
 use self::image::Variant;
 use self::module::Module;
@@ -136,7 +136,7 @@ fn validate(envoy: &EnvoyBinary, path: &Path) -> Result<String> {
     let file = path.with_extension("json");
     configuration.write(&file)?;
     let mut command = Command::new(&envoy.path);
-    command.args(["--mode", "validate", "--disable-hot-restart", "-c"]).arg(&file).env(SECRET_VARIABLE, DEMO_SECRET);
+    command.args(["--mode", "validate", "--disable-hot-restart", "-c"]).arg(&file).env(SECRET_VARIABLE, demo::SECRET);
     let answer = command.output().with_context(|| format!("cannot run {}", envoy.path.display()))?;
     let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
     if !answer.status.success() {

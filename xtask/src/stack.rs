@@ -1,28 +1,25 @@
-//! Gateway, store and business, started together, with the demonstration's binding.
+//! What `up` and `demo` have running, with the demonstration's binding.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use end_to_end::business::Business;
-use end_to_end::envoy_binary::{self, EnvoyBinary};
-use end_to_end::gateway::{DEMO_AK, Gateway};
-use end_to_end::store::Store;
-use privatenumber_contract::Binding;
+use harness::business::Business;
+use harness::demo;
+use harness::envoy_binary::{self, EnvoyBinary};
+use harness::gateway::Gateway;
+use harness::store::Store;
 
 use crate::build;
 
-/// The demonstration's binding at Huawei.
-pub const SUBSCRIPTION_ID: &str = "11111111-2222-4333-8444-555555555501";
-
 /// Whatever is running.
 #[derive(Default)]
-pub struct Stack {
+pub struct Running {
     pub store: Option<Store>,
     pub business: Option<Business>,
     pub gateway: Option<Gateway>,
 }
 
-impl Stack {
+impl Running {
     /// Ends everything in order: nothing new comes in, then what is under way is kept.
     pub async fn stop(&mut self) -> Result<()> {
         if let Some(gateway) = &mut self.gateway {
@@ -88,34 +85,8 @@ pub fn prepare(version: Option<&str>) -> Result<EnvoyBinary> {
 ///
 /// When the store does not take it.
 pub async fn register_demo_binding(store: &Store) -> Result<()> {
-    store.register(SUBSCRIPTION_ID, &demo_binding()).await.context("the store did not take the binding").map(drop)
-}
-
-/// A binding as a binding service would have registered it after Huawei's answer. All numbers are fictitious.
-fn demo_binding() -> Binding {
-    let answer = format!(
-        r#"{{"resultcode":"0","resultdesc":"Success","origNum":"+8617010000011","privateNum":"+8617010000001","subscriptionId":"{SUBSCRIPTION_ID}"}}"#
-    );
-    // 2026-01-05 02:25:00 UTC, shortly before the calls of the simulator.
-    let bound_at = 1_767_579_900_000;
-    Binding {
-        id: Some(1),
-        ak: Some(DEMO_AK.to_owned()),
-        orig_num: Some("+8617010000011".into()),
-        private_num: Some("+8617010000001".into()),
-        record_flag: Some(true),
-        record_hint_tone: Some("notice.wav".to_owned()),
-        max_duration: Some(60),
-        user_data: Some("order-20260105-0001".into()),
-        call_direction: Some(0),
-        subscription_id: Some(SUBSCRIPTION_ID.to_owned()),
-        status: Some(1),
-        bind_response: Some(answer.as_str().into()),
-        binding_duration: Some(1440),
-        bind_time: Some(bound_at),
-        created_at: Some(bound_at),
-        ..Binding::default()
-    }
+    let registered = store.register(demo::SUBSCRIPTION_ID, &demo::binding()).await;
+    registered.context("the store did not take the binding").map(drop)
 }
 
 /// A number that is another one the next time: calls made up from it are new to any store.

@@ -9,8 +9,8 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use end_to_end::containers::Engine;
-use end_to_end::{envoy_binary, products};
+use harness::containers::Engine;
+use harness::{envoy_binary, products};
 
 use self::report::{Report, Tests};
 use crate::build::{self, FILTER, WASM_TARGET};

@@ -5,17 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{DEMO_APP_KEY, DEMO_SECRET, Gateway, Options, SECRET_VARIABLE};
-use end_to_end::huawei::{self, Huawei};
-use end_to_end::products;
-use end_to_end::store::Store;
+use harness::demo::{self, APP_KEY, SECRET, SECRET_VARIABLE};
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::huawei::{self, Huawei};
+use harness::products;
+use harness::stack::Stack;
 use privatenumber_sim::huawei::push_body;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::stack::{self, Stack};
+use crate::stack::{self, Running};
 
 const GATEWAY: u16 = 10000;
 const ADMIN: u16 = 9901;
@@ -38,14 +37,14 @@ pub fn run(version: Option<&str>, no_business: bool, data: &Path, concurrency: u
     let envoy = stack::prepare(version)?;
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     runtime.block_on(async {
-        let mut stack = Stack::default();
-        start(envoy, &mut stack, no_business, data, concurrency).await?;
-        let ended = until_stopped(&mut stack).await?;
+        let mut running = Running::default();
+        start(envoy, &mut running, no_business, data, concurrency).await?;
+        let ended = until_stopped(&mut running).await?;
         if let Some((name, tail)) = ended {
             bail!("{name} has ended; the rest is stopped. It said:\n{tail}");
         }
         println!("\nstopping");
-        stack.stop().await
+        running.stop().await
     })
 }
 
@@ -63,23 +62,28 @@ fn check_port(what: &str, port: u16) -> Result<()> {
     }
 }
 
-async fn start(envoy: EnvoyBinary, stack: &mut Stack, no_business: bool, data: &Path, concurrency: u32) -> Result<()> {
-    let directory = Directory::fresh("up")?;
+async fn start(
+    envoy: EnvoyBinary,
+    running: &mut Running,
+    no_business: bool,
+    data: &Path,
+    concurrency: u32,
+) -> Result<()> {
+    let stack = Stack::new(Directory::fresh("up")?, envoy);
     let data = products::repository().join(data);
     std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
     let file = data.join("privatenumber.sqlite3");
-    let store = Store::start_at(&format!("127.0.0.1:{STORE}"), file.clone(), directory.join("store.log")).await?;
+    let store_address = format!("127.0.0.1:{STORE}");
+    let store = stack.store().listen(&store_address).data(file.clone()).start().await?;
     stack::register_demo_binding(&store).await?;
-    stack.store = Some(store);
+    running.store = Some(store);
     if !no_business {
-        let arguments = vec!["--print".to_owned()];
-        let listen = format!("127.0.0.1:{BUSINESS}");
-        stack.business = Some(Business::start_at(&listen, &directory, "business", arguments).await?);
+        let business = stack.business("business").listen(&format!("127.0.0.1:{BUSINESS}")).arguments(&["--print"]);
+        running.business = Some(business.start().await?);
     }
-    let options = Options::new(envoy, &format!("127.0.0.1:{STORE}")).ports_as_shipped().concurrency(concurrency);
-    let gateway = Gateway::start(&directory, options).await?;
+    let gateway = stack.gateway_for(&store_address, []).ports_as_shipped().concurrency(concurrency).start().await?;
     let url = gateway.url();
-    stack.gateway = Some(gateway);
+    running.gateway = Some(gateway);
 
     println!("\nThe gateway is up. Ctrl-C stops it.\n");
     println!("  Huawei pushes to  {url}");
@@ -87,12 +91,12 @@ async fn start(envoy: EnvoyBinary, stack: &mut Stack, no_business: bool, data: &
     println!("  store             http://127.0.0.1:{STORE}   data: {}", file.display());
     let whose = if no_business { "yours" } else { "answers 200, remembers what came" };
     println!("  business          http://127.0.0.1:{BUSINESS}/callback   ({whose})");
-    println!("  logs              {}", directory.path().display());
-    println!("  credentials       app key {DEMO_APP_KEY}, secret {DEMO_SECRET} ({SECRET_VARIABLE})");
-    println!("  binding           subscriptionId {}", stack::SUBSCRIPTION_ID);
+    println!("  logs              {}", stack.directory().path().display());
+    println!("  credentials       app key {APP_KEY}, secret {SECRET} ({SECRET_VARIABLE})");
+    println!("  binding           subscriptionId {}", demo::SUBSCRIPTION_ID);
     println!("\nPush ten made-up calls, and any push of your own:\n");
     let simulator = "cargo run --quiet -p privatenumber-sim -- push";
-    let credentials = format!("--url {url} --app-key {DEMO_APP_KEY} --secret {DEMO_SECRET}");
+    let credentials = format!("--url {url} --app-key {APP_KEY} --secret {SECRET}");
     println!("  {simulator} {credentials} --calls 10 --seed $RANDOM\n  {simulator} {credentials} my-push.json");
     println!("\nOne push without the simulator (the digest does not cover the body):\n");
     println!("{}", curl(&url)?);
@@ -115,7 +119,7 @@ fn curl(url: &str) -> Result<String> {
 }
 
 /// Waits for a signal (`None`) or for a process that ends by itself.
-async fn until_stopped(stack: &mut Stack) -> Result<Option<(&'static str, String)>> {
+async fn until_stopped(running: &mut Running) -> Result<Option<(&'static str, String)>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     loop {
@@ -123,7 +127,7 @@ async fn until_stopped(stack: &mut Stack) -> Result<Option<(&'static str, String
             _ = interrupt.recv() => return Ok(None),
             _ = terminate.recv() => return Ok(None),
             () = tokio::time::sleep(ROUND) => {
-                if let Some(ended) = stack.ended() {
+                if let Some(ended) = running.ended() {
                     return Ok(Some(ended));
                 }
             }

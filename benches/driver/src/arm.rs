@@ -1,20 +1,23 @@
 //! What is compared: every arm accepts the same pushes and makes the same callbacks.
 
+mod before;
 mod control;
 mod lua;
 mod service;
+mod stack;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use end_to_end::configuration::{Configuration, HeadersMode};
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::process::Process;
+use harness::configuration::{Configuration, HeadersMode};
+use harness::directory::Directory;
+use harness::envoy_binary::EnvoyBinary;
+use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::process::Process;
+use harness::store::Store;
 use serde_json::{Value, json};
 
 use crate::cores;
-use crate::sinks::{Sinks, business_of};
+use crate::sinks::{Counts, Sinks, business_of};
 
 /// What a callback may take, milliseconds: more than any business of a benchmark does.
 const TIMEOUT_MS: u64 = 60_000;
@@ -56,17 +59,27 @@ pub enum Arm {
     FilterHttp2,
     /// The filter, as shipped, with a thousand businesses.
     FilterThousand,
+    /// The filter of 0.1.0 with its own configuration: it asks for each push by itself and throws the CDRs' texts away.
+    FilterBefore,
     /// A script for Envoy's Lua filter.
     Lua,
-    /// A service behind Envoy, written with axum and hyper.
+    /// A service behind Envoy, written with axum and hyper, with a request to the store for each push and each outcome.
     Rust,
+    /// The same service, which sends pushes and outcomes in batches as the filter does.
+    RustBatch,
     /// A service behind Envoy, written with Fastify and undici.
     Node,
+    /// The filter, as shipped, and the real store.
+    StackFilter,
+    /// [`Rust`](Self::Rust) and the real store.
+    StackRust,
+    /// [`RustBatch`](Self::RustBatch) and the real store.
+    StackRustBatch,
 }
 
 impl Arm {
     /// Those that stand side by side in the tables.
-    pub const COMPARED: [Self; 9] = [
+    pub const COMPARED: [Self; 10] = [
         Self::Control,
         Self::Floor,
         Self::Bystander,
@@ -75,8 +88,37 @@ impl Arm {
         Self::FilterHttp2,
         Self::Lua,
         Self::Rust,
+        Self::RustBatch,
         Self::Node,
     ];
+
+    /// Those compared with pushes of many CDRs.
+    pub const MANY_CDRS: [Self; 11] = [
+        Self::Control,
+        Self::Floor,
+        Self::Bystander,
+        Self::Filter,
+        Self::FilterPass,
+        Self::FilterHttp2,
+        Self::FilterBefore,
+        Self::Lua,
+        Self::Rust,
+        Self::RustBatch,
+        Self::Node,
+    ];
+
+    /// Those compared where the store takes its time.
+    pub const SLOW_STORE: [Self; 4] = [Self::Filter, Self::FilterPass, Self::Rust, Self::RustBatch];
+
+    /// Those compared together with the real store.
+    pub const WHOLE_STACK: [Self; 3] = [Self::StackFilter, Self::StackRust, Self::StackRustBatch];
+
+    /// Those compared as to the number of businesses.
+    pub const BUSINESSES: [Self; 2] = [Self::Filter, Self::FilterThousand];
+
+    /// Those whose memory is compared.
+    pub const MEMORY: [Self; 7] =
+        [Self::Control, Self::Floor, Self::Bystander, Self::Filter, Self::Lua, Self::Rust, Self::Node];
 
     /// Its name in tables.
     pub const fn title(self) -> &'static str {
@@ -88,9 +130,23 @@ impl Arm {
             Self::FilterPass => "**filter**, pass",
             Self::FilterHttp2 => "**filter**, hold, HTTP/2 to the store",
             Self::FilterThousand => "**filter**, hold, 1000 businesses",
+            Self::FilterBefore => "filter of 0.1.0, hold",
             Self::Lua => "Lua filter",
             Self::Rust => "service, Rust",
+            Self::RustBatch => "service, Rust, batching",
             Self::Node => "service, Node",
+            Self::StackFilter => "**filter**, hold, and store",
+            Self::StackRust => "service, Rust, and store",
+            Self::StackRustBatch => "service, Rust, batching, and store",
+        }
+    }
+
+    /// What others are compared with, in the heads of tables.
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Rust | Self::StackRust => "Rust",
+            _ => self.title(),
         }
     }
 
@@ -102,6 +158,21 @@ impl Arm {
     /// Whether it reports outcomes of its own.
     pub const fn reports_outcomes(self) -> bool {
         !matches!(self, Self::Floor | Self::Bystander)
+    }
+
+    /// Whether all of it could be built: that of an earlier version needs the repository's history.
+    pub fn is_built(self) -> bool {
+        self != Self::FilterBefore || before::is_there()
+    }
+
+    /// Whether the real store is part of it.
+    pub const fn has_store(self) -> bool {
+        matches!(self, Self::StackFilter | Self::StackRust | Self::StackRustBatch)
+    }
+
+    /// Whether it sends the store the text of every CDR. Mirrors send it all of a push.
+    pub const fn carries_texts(self) -> bool {
+        matches!(self, Self::Rust | Self::RustBatch)
     }
 
     /// How many businesses it is configured with.
@@ -117,8 +188,10 @@ pub struct Running {
     /// Envoy.
     pub gateway: Gateway,
     service: Option<Process>,
+    store: Option<Store>,
     /// Envoy's resources when it had just become ready.
     pub at_ready: cores::Used,
+    loads: u64,
 }
 
 impl Running {
@@ -130,11 +203,12 @@ impl Running {
     pub async fn start(arm: Arm, envoy: &EnvoyBinary, sinks: &Sinks, workers: u32) -> Result<Self> {
         let _pinned = cores::Pinned::to_the_arms()?;
         let directory = Directory::fresh(&format!("bench-{arm:?}-{workers}").to_lowercase())?;
-        let mut service = None;
-        let mut upstream = sinks.store_address().to_owned();
+        let store = if arm.has_store() { Some(stack::start_store(&directory).await?) } else { None };
+        let mut upstream = store.as_ref().map_or_else(|| sinks.store_address(), Store::address).to_owned();
         let business = sinks.new_business_address().await?;
-        if let Arm::Rust | Arm::Node = arm {
-            let (process, address) = service::start(arm, &directory, sinks.store_address(), &business, workers).await?;
+        let mut service = None;
+        if service::is_one(arm) {
+            let (process, address) = service::start(arm, &directory, &upstream, &business, workers).await?;
             (service, upstream) = (Some(process), address);
         }
         let mut options = Options::new(envoy.clone(), &upstream).concurrency(workers).business(BusinessAt {
@@ -143,25 +217,56 @@ impl Running {
             ..BusinessAt::demo(&business)
         });
         options = match arm {
-            Arm::Filter => options.change(as_strict_as_the_peers),
+            Arm::Filter | Arm::StackFilter => options.change(as_strict_as_the_peers),
             Arm::FilterPass => options.headers(HeadersMode::Pass).change(as_strict_as_the_peers),
             Arm::FilterHttp2 => options.change(as_strict_as_the_peers).change(Configuration::http2_to_the_store),
             Arm::FilterThousand => options.change(as_strict_as_the_peers).change(with_a_thousand_businesses),
+            Arm::FilterBefore => options
+                .change(move |configuration| before::as_it_was(configuration, &upstream, &business))
+                .change(as_strict_as_the_peers),
             Arm::Control => options.change(|configuration| control::without_filter(configuration, true)),
             Arm::Floor => options.change(|configuration| control::without_filter(configuration, false)),
             Arm::Bystander => options.change(control::beside_filter),
-            Arm::Rust | Arm::Node => options.change(service::behind_envoy),
+            Arm::Rust | Arm::RustBatch | Arm::Node | Arm::StackRust | Arm::StackRustBatch => {
+                options.change(service::behind_envoy)
+            }
             Arm::Lua => options.change(lua::instead_of_the_filter),
         };
         let mut gateway = Gateway::start(&directory, options.change(unhurried)).await?;
         let at_ready = cores::Used::by(&[gateway.process().pid()])?;
-        Ok(Self { arm, gateway, service, at_ready })
+        Ok(Self { arm, gateway, service, store, at_ready, loads: 0 })
+    }
+
+    /// The real store, where it is part of the arm.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    /// A seed for one load: the first of every arm has the same, and so on, and no two loads of an arm have the same, because a
+    /// real store has every call only once.
+    pub fn next_seed(&mut self) -> u64 {
+        self.loads += 1;
+        self.loads
+    }
+
+    /// What arrived so far. Where the real store is part of the arm, it is asked for pushes and outcomes, which costs it a
+    /// fraction of a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer.
+    pub async fn arrived(&self, sinks: &Sinks) -> Result<Counts> {
+        match &self.store {
+            None => Ok(sinks.counts()),
+            Some(store) => stack::arrived(store, sinks.counts()).await,
+        }
     }
 
     /// The processes whose cost is the arm's.
     pub fn pids(&mut self) -> Vec<u32> {
         let mut pids = vec![self.gateway.process().pid()];
         pids.extend(self.service.as_ref().map(Process::pid));
+        pids.extend(self.store.as_mut().map(|store| store.process().pid()));
         pids
     }
 

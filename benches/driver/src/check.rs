@@ -1,21 +1,22 @@
 //! An arm is timed only if it does the job.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::gateway::{DEMO_APP_KEY, DEMO_SECRET};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::wait;
+use harness::gateway::{DEMO_APP_KEY, DEMO_SECRET};
+use harness::huawei::{Huawei, calls};
+use harness::store::Store;
+use harness::wait;
 use hyper::body::Bytes;
-use privatenumber_contract::Record;
+use privatenumber_contract::{CallState, Record};
 use privatenumber_sim::huawei::{Cdr, Scheme, push_body};
 use serde_json::Value;
 
 use crate::arm::Running;
 use crate::load::{self, Pace};
 use crate::pushes::PUSH_PATH;
-use crate::sinks::{Counts, Sinks, Watched};
+use crate::sinks::{Callback, Counts, Sinks, Watched};
 
 /// How long a callback and its outcome may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,8 +40,9 @@ pub async fn check(running: &mut Running, sinks: &Sinks) -> Result<()> {
     let url = format!("http://{}{PUSH_PATH}", running.gateway.address());
     let huawei = Huawei::demo()?;
     for (seed, size) in [(101, 1), (102, 3), (103, 50)] {
-        let cdrs: Vec<Cdr> = calls(seed).take(size).collect();
-        let before = sinks.counts();
+        // A real store has every call only once, and the seeds of loads are small.
+        let cdrs: Vec<Cdr> = calls(1_000_000 + seed).take(size).collect();
+        let before = running.arrived(sinks).await?;
         sinks.watch();
         let answer = huawei.push_cdrs(&url, &cdrs).await.with_context(|| format!("{name}, {size} CDRs"))?;
         let answer = answer.expect(200).with_context(|| name.to_owned())?;
@@ -48,16 +50,41 @@ pub async fn check(running: &mut Running, sinks: &Sinks) -> Result<()> {
         ensure!(result.get("resultcode").is_some_and(|code| code == "0"), "{name} answered {}", answer.text());
         let calls = size as u64;
         wait::until("all outcomes to arrive", PATIENCE, async || {
-            let now = sinks.counts();
+            let now = running.arrived(sinks).await?;
             ensure!(now.outcomes - before.outcomes == calls, "{name}: {} outcomes", now.outcomes - before.outcomes);
             Ok(())
         })
         .await?;
-        let watched = sinks.watched();
+        let mut watched = sinks.watched();
+        if let Some(store) = running.store() {
+            watched.records = records(store, &watched.callbacks).await?;
+        }
         verify(&watched, &cdrs).with_context(|| format!("{name}, {size} CDRs"))?;
+        if running.arm.carries_texts() {
+            verify_texts(&watched, &cdrs).with_context(|| format!("{name}, {size} CDRs"))?;
+        }
         ensure!(sinks.counts().invalid == before.invalid, "{name} sent what keeps no contract");
     }
     refusals(name, &url, sinks).await
+}
+
+/// The records of these callbacks' calls as the real store keeps them; each must have its outcome.
+async fn records(store: &Store, callbacks: &[Callback]) -> Result<HashMap<String, String>> {
+    let mut records = HashMap::new();
+    for id in callbacks.iter().filter_map(|callback| callback.call_id.as_deref()) {
+        let call = store.call(id).await?;
+        ensure!(call.state == CallState::Answered, "the store has a call as {:?}", call.state);
+        records.insert(id.to_owned(), serde_json::to_string(&call.record)?);
+    }
+    Ok(records)
+}
+
+/// The store was given the text of every CDR as it was pushed.
+fn verify_texts(watched: &Watched, cdrs: &[Cdr]) -> Result<()> {
+    let pushed: Result<HashSet<_>, _> = cdrs.iter().map(serde_json::to_vec).collect();
+    let carried: HashSet<_> = watched.texts.values().cloned().collect();
+    ensure!(carried == pushed?, "the CDRs' texts were not carried as they came");
+    Ok(())
 }
 
 /// Every call was recorded as what it was, and called back once with the store's record.
@@ -82,7 +109,7 @@ fn verify(watched: &Watched, cdrs: &[Cdr]) -> Result<()> {
 
 async fn refusals(name: &str, url: &str, sinks: &Sinks) -> Result<()> {
     let before: Counts = sinks.counts();
-    let cdrs: Vec<Cdr> = calls(104).take(1).collect();
+    let cdrs: Vec<Cdr> = calls(1_000_104).take(1).collect();
     let stranger = Huawei::new(Scheme::Aksk, DEMO_APP_KEY, &format!("not-{DEMO_SECRET}"))?;
     let answer = stranger.push_cdrs(url, &cdrs).await?;
     ensure!(answer.status == 401, "{name} answered {} to a wrong signature", answer.status);

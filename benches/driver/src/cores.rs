@@ -6,16 +6,16 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::memory::Resident;
+use harness::memory::Resident;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 const ARMS: usize = 0;
 const DRIVER: usize = 1;
 
-fn pin(core: usize) -> Result<()> {
+fn pin(to: &[usize]) -> Result<()> {
     let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on core {core}: two cores are needed"))
+    to.iter().for_each(|core| cores.set(*core));
+    sched_setaffinity(None, &cores).with_context(|| format!("cannot run on cores {to:?}: two cores are needed"))
 }
 
 /// Puts this program where load generator and sinks belong.
@@ -24,10 +24,10 @@ fn pin(core: usize) -> Result<()> {
 ///
 /// When there is no second core.
 pub fn take_ours() -> Result<()> {
-    pin(DRIVER)
+    pin(&[DRIVER])
 }
 
-/// While it lives, processes that are started run on the arms' core.
+/// While it lives, processes that are started run on the arms' core, or on both.
 #[derive(Debug)]
 pub struct Pinned(());
 
@@ -38,13 +38,22 @@ impl Pinned {
     ///
     /// When the core is not there.
     pub fn to_the_arms() -> Result<Self> {
-        pin(ARMS).map(|()| Self(()))
+        pin(&[ARMS]).map(|()| Self(()))
+    }
+
+    /// Lets what is started from now on run on both cores.
+    ///
+    /// # Errors
+    ///
+    /// When there is no second core.
+    pub fn to_both() -> Result<Self> {
+        pin(&[ARMS, DRIVER]).map(|()| Self(()))
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        let _ = pin(DRIVER);
+        let _ = pin(&[DRIVER]);
     }
 }
 

@@ -66,7 +66,9 @@ pub struct Done {
     pub elapsed: Duration,
     /// The arm's time on its core.
     pub cpu: Duration,
-    /// Requests that carried outcomes.
+    /// Requests that carried pushes; 0 where the real store has them.
+    pub push_requests: u64,
+    /// Requests that carried outcomes; 0 where the real store has them.
     pub outcome_requests: u64,
 }
 
@@ -100,9 +102,9 @@ pub struct Times {
 /// When a push is not answered 200, or a callback or an outcome is missing or too many.
 pub async fn saturate(running: &mut Running, sinks: &Sinks, size: usize, duration: Duration) -> Result<Done> {
     let address = running.gateway.address().to_owned();
-    let pushes = Rc::new(RefCell::new(Pushes::new(running.arm, size, 1)?));
+    let pushes = Rc::new(RefCell::new(Pushes::new(running.arm, size, running.next_seed())?));
     let sent = Rc::new(Cell::new(0_u64));
-    let meter = Meter::start(running, sinks)?;
+    let meter = Meter::start(running, sinks).await?;
     let (end, calls) = (Instant::now() + duration, Calls::none_yet(running.arm, size, sinks));
     let mut pushers = JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -151,11 +153,11 @@ pub struct Pace {
 pub async fn at_rate(running: &mut Running, sinks: &Sinks, pace: Pace) -> Result<Times> {
     let Pace { size, rate, ramp, duration, most_open } = pace;
     let address = running.gateway.address().to_owned();
-    let mut pushes = Pushes::new(running.arm, size, 2)?;
+    let mut pushes = Pushes::new(running.arm, size, running.next_seed())?;
     let idle: Rc<RefCell<Vec<Connection>>> = Rc::default();
     let answers: Rc<RefCell<Vec<Duration>>> = Rc::default();
     let mut random = Random::new(3);
-    let meter = Meter::start(running, sinks)?;
+    let meter = Meter::start(running, sinks).await?;
     let mut under_way = JoinSet::new();
     let (mut due, mut sent) = (Instant::now(), 0);
     let counted = due + ramp;
@@ -216,16 +218,18 @@ fn pause(random: &mut Random, rate: f64) -> Duration {
 #[derive(Clone, Copy)]
 struct Calls {
     size: u64,
+    /// Of the sinks' own counts: the real store is not asked while there is load.
     have_outcomes: bool,
     before: Counts,
 }
 
 impl Calls {
     fn none_yet(arm: Arm, size: usize, sinks: &Sinks) -> Self {
-        Self { size: size as u64, have_outcomes: arm.reports_outcomes(), before: sinks.counts() }
+        let have_outcomes = arm.reports_outcomes() && !arm.has_store();
+        Self { size: size as u64, have_outcomes, before: sinks.counts() }
     }
 
-    /// How many of those in `pushes` pushes are without a callback, or without an outcome where there are any.
+    /// How many of those in `pushes` pushes are without a callback, or without an outcome where the sinks have any.
     fn open(self, pushes: u64, sinks: &Sinks) -> u64 {
         let arrived = sinks.counts() - self.before;
         let finished = if self.have_outcomes { arrived.callbacks.min(arrived.outcomes) } else { arrived.callbacks };
@@ -241,8 +245,9 @@ struct Meter {
 }
 
 impl Meter {
-    fn start(running: &mut Running, sinks: &Sinks) -> Result<Self> {
-        Ok(Self { began: Instant::now(), used: running.used()?, counts: sinks.counts() })
+    async fn start(running: &mut Running, sinks: &Sinks) -> Result<Self> {
+        let counts = running.arrived(sinks).await?;
+        Ok(Self { began: Instant::now(), used: running.used()?, counts })
     }
 
     /// Waits until everything that `pushes` pushes lead to has arrived.
@@ -250,23 +255,32 @@ impl Meter {
         let calls = pushes * size as u64;
         let outcomes = if running.arm.reports_outcomes() { calls } else { 0 };
         let deadline = Instant::now() + PATIENCE;
+        while (sinks.counts() - self.counts).callbacks < calls && Instant::now() < deadline {
+            tokio::task::yield_now().await;
+        }
         loop {
-            let Counts { callbacks, outcomes: reported, .. } = sinks.counts() - self.counts;
+            let Counts { callbacks, outcomes: reported, .. } = running.arrived(sinks).await? - self.counts;
             if (callbacks, reported) == (calls, outcomes) {
                 break;
             }
             if callbacks > calls || reported > outcomes || Instant::now() > deadline {
                 bail!("{:?}: {calls} calls, but {callbacks} callbacks and {reported} outcomes", running.arm);
             }
-            tokio::task::yield_now().await;
+            if running.arm.has_store() {
+                // It is not to be busy with being asked.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
         }
         let elapsed = self.began.elapsed();
         // What is left to do is the arm's own tidying up after the last answer.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let (used, arrived) = (running.used()?, sinks.counts() - self.counts);
+        let used = running.used()?;
+        let arrived = running.arrived(sinks).await? - self.counts;
         ensure!(arrived.invalid == 0, "{:?} sent requests that keep no contract", running.arm);
         ensure!(arrived.pushes == pushes, "{:?} recorded more or less than was pushed", running.arm);
-        let outcome_requests = arrived.outcome_requests;
-        Ok(Done { pushes, elapsed, cpu: used.cpu - self.used.cpu, outcome_requests })
+        let Counts { push_requests, outcome_requests, .. } = arrived;
+        Ok(Done { pushes, elapsed, cpu: used.cpu - self.used.cpu, push_requests, outcome_requests })
     }
 }

@@ -14,23 +14,32 @@ mod pushes;
 mod sinks;
 mod table;
 mod targets;
+mod throughput;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use end_to_end::{envoy_binary, open_files};
+use harness::{envoy_binary, open_files};
 
 use crate::arm::{Arm, Running};
 use crate::measure::Bench;
 use crate::sinks::Sinks;
+use crate::targets::Report;
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The store alone: pushes it commits durably, in process and over HTTP
+    Store,
     /// One CDR a push: cost, capacity, and times at half load
     Single,
+    /// Gateway and store together: cost, capacity, and times at half load
+    Stack,
+    /// A store that takes 3 ms: cost, capacity, and times at half load
+    SlowStore,
     /// 10 and 50 CDRs a push
     Batches,
     /// Businesses that take 0, 50 and 1000 ms: times at quarter load
@@ -39,6 +48,21 @@ enum Part {
     Businesses,
     /// Memory by workers and with ten thousand callbacks under way, and what it takes to start
     Memory,
+}
+
+impl Part {
+    /// The arms that must run for it.
+    fn arms(self) -> &'static [Arm] {
+        match self {
+            Self::Single | Self::Slow => &Arm::COMPARED,
+            Self::Stack => &Arm::WHOLE_STACK,
+            Self::SlowStore => &Arm::SLOW_STORE,
+            Self::Batches => &Arm::MANY_CDRS,
+            Self::Businesses => &Arm::BUSINESSES,
+            // They start what they need.
+            Self::Store | Self::Memory => &[],
+        }
+    }
 }
 
 /// Measure the gateway side by side with what could be built in its place
@@ -66,12 +90,21 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 impl Options {
-    fn has(&self, part: Part) -> bool {
-        self.parts.is_empty() || self.parts.contains(&part)
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        let all = Part::value_variants().iter().copied();
+        all.filter(|part| self.parts.is_empty() || self.parts.contains(part))
     }
 
+    fn wants(&self, arm: Arm) -> bool {
+        self.arms.is_empty() || self.arms.contains(&arm)
+    }
+
+    /// The arms that must run all the time, each once.
     fn compared(&self) -> Vec<Arm> {
-        Arm::COMPARED.into_iter().filter(|arm| self.arms.is_empty() || self.arms.contains(arm)).collect()
+        let arms: BTreeSet<_> = self.parts().flat_map(Part::arms).copied().filter(|arm| self.wants(*arm)).collect();
+        let (built, missing): (Vec<_>, Vec<_>) = arms.into_iter().partition(|arm| arm.is_built());
+        missing.iter().for_each(|arm| eprintln!("{arm:?} is not built and is left out"));
+        built
     }
 }
 
@@ -100,36 +133,35 @@ async fn bench(options: &Options) -> Result<()> {
     cores::take_ours()?;
     let envoy = envoy_binary::find(None, |what| eprintln!("{what}"))?;
     let sinks = Sinks::start().await?;
-    let mut arms = options.compared();
-    if options.has(Part::Businesses) {
-        arms.push(Arm::FilterThousand);
+    let duration = Duration::from_secs_f64(options.seconds);
+    let mut report = Report::new(envoy.version.to_string(), options.rounds, duration);
+    if options.parts().any(|part| part == Part::Store) {
+        throughput::measure(options.rounds, &mut report).await?;
     }
-    let mut running = Vec::with_capacity(arms.len());
-    for arm in arms {
+    let mut running = Vec::new();
+    for arm in options.compared() {
         eprintln!("starting and checking: {arm:?}");
         let mut started = Running::start(arm, &envoy, &sinks, 1).await?;
         sinks.behave(Duration::ZERO, arm.businesses());
-        check::check(&mut started, &sinks).await?;
+        let checked = check::check(&mut started, &sinks).await;
+        started.explain(checked).await?;
         running.push(started);
     }
-    let mut bench =
-        Bench::new(sinks, running, options.rounds, Duration::from_secs_f64(options.seconds), envoy.version.to_string());
-    if options.has(Part::Single) {
-        bench.single().await?;
-    }
-    if options.has(Part::Batches) {
-        bench.batches().await?;
-    }
-    if options.has(Part::Slow) {
-        bench.slow().await?;
-    }
-    if options.has(Part::Businesses) {
-        bench.businesses().await?;
+    let mut bench = Bench::new(sinks, running, options.rounds, duration, report);
+    for part in options.parts() {
+        match part {
+            Part::Single => bench.single().await?,
+            Part::Stack => bench.whole_stack().await?,
+            Part::SlowStore => bench.slow_store().await?,
+            Part::Batches => bench.batches().await?,
+            Part::Slow => bench.slow().await?,
+            Part::Businesses => bench.businesses().await?,
+            Part::Store | Part::Memory => {}
+        }
     }
     let (sinks, mut report) = bench.finish();
-    if options.has(Part::Memory) {
-        let arms: Vec<_> =
-            options.compared().into_iter().filter(|arm| !matches!(arm, Arm::FilterPass | Arm::FilterHttp2)).collect();
+    if options.parts().any(|part| part == Part::Memory) {
+        let arms: Vec<_> = Arm::MEMORY.into_iter().filter(|arm| options.wants(*arm)).collect();
         memory::measure(&envoy, &sinks, &arms, &mut report).await?;
     }
     println!("{}", report.to_markdown());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use end_to_end::envoy_binary::EnvoyBinary;
+use harness::envoy_binary::EnvoyBinary;
 use tokio::time::Instant;
 
 use crate::arm::{Arm, Running};
@@ -42,7 +42,7 @@ pub async fn measure(envoy: &EnvoyBinary, sinks: &Sinks, arms: &[Arm], report: &
         }
         let (first, last) = (resident.first().copied().unwrap_or(0.0), resident.last().copied().unwrap_or(0.0));
         let one_more = (last - first) / 3.0;
-        report.note(arm, "one more worker", one_more, one_more);
+        report.note(arm, "one more worker", vec![one_more]);
         let starts = [to_start.first(), to_start.last()].map(|start| number(start.copied().unwrap_or(0.0)));
         let cells = resident.iter().map(|value| number(*value)).chain([number(one_more)]).chain(starts);
         table.row([arm.title().to_owned()].into_iter().chain(cells));

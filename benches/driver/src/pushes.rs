@@ -1,7 +1,7 @@
 //! Signed pushes, no two alike, the same for every arm.
 
 use anyhow::{Context, Result};
-use end_to_end::huawei::{Huawei, calls};
+use harness::huawei::{Huawei, calls};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;

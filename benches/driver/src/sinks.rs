@@ -1,4 +1,5 @@
-//! Store and business as every arm sees them: they answer at once what the contract says, and remember next to nothing.
+//! Store and business as the arms see them: they answer what the contract says, at once or after a given time, and remember
+//! next to nothing.
 //!
 //! They are the same for all arms, and their cost is nobody's.
 
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::gateway::DEMO_AK;
+use harness::gateway::DEMO_AK;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -21,7 +22,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use privatenumber_contract::{
-    CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, Record, paths,
+    CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch,
+    PushBatchAnswer, PushResult, PushVerdict, Record, paths,
 };
 use serde_json::value::RawValue;
 use tokio::net::TcpSocket;
@@ -49,6 +51,8 @@ pub fn business_of(number: usize, businesses: usize) -> String {
 pub struct Counts {
     /// Pushes recorded.
     pub pushes: u64,
+    /// Requests that carried pushes, one or many.
+    pub push_requests: u64,
     /// Callbacks.
     pub callbacks: u64,
     /// Outcomes, in requests of one or many.
@@ -66,6 +70,7 @@ impl Sub for Counts {
     fn sub(self, before: Self) -> Self {
         Self {
             pushes: self.pushes - before.pushes,
+            push_requests: self.push_requests - before.push_requests,
             callbacks: self.callbacks - before.callbacks,
             outcomes: self.outcomes - before.outcomes,
             outcome_requests: self.outcome_requests - before.outcome_requests,
@@ -89,6 +94,7 @@ struct State {
     businesses: Cell<usize>,
     next_business: Cell<usize>,
     delay: Cell<Duration>,
+    store_delay: Cell<Duration>,
     callbacks_open: Cell<u64>,
     most_callbacks_open: Cell<u64>,
     /// When a push was due, by its `sessionId`, where delays are measured.
@@ -102,6 +108,8 @@ struct State {
 pub struct Watched {
     /// Records by call id.
     pub records: HashMap<String, String>,
+    /// The CDRs' texts by call id, of the pushes that carried them.
+    pub texts: HashMap<String, Vec<u8>>,
     /// Callbacks.
     pub callbacks: Vec<Callback>,
 }
@@ -151,6 +159,11 @@ impl Sinks {
         self.state.delay.set(delay);
         self.state.businesses.set(businesses.max(1));
         self.state.most_callbacks_open.set(0);
+    }
+
+    /// From now on the store takes this long for each request.
+    pub fn store_takes(&self, delay: Duration) {
+        self.state.store_delay.set(delay);
     }
 
     /// The most callbacks that were open at the same time since [`behave`](Self::behave).
@@ -238,8 +251,12 @@ impl State {
             // The filter that lets headers go ahead takes back what turns out to be no push; nobody hears this answer.
             return Response::new(Full::default());
         };
+        if !self.store_delay.get().is_zero() {
+            tokio::time::sleep(self.store_delay.get()).await;
+        }
         match path.as_str() {
             paths::PUSHES => self.record(&body),
+            paths::PUSH_BATCHES => self.record_batch(&body),
             paths::OUTCOMES => self.outcomes(&body),
             // A mirror's path is that of the request that it is a copy of.
             _ if is_mirrored => {
@@ -255,33 +272,53 @@ impl State {
 
     fn record(&self, body: &[u8]) -> Response<Full<Bytes>> {
         let Ok(push) = serde_json::from_slice::<Push<'_>>(body) else { return self.invalid() };
-        self.count(|counts| counts.pushes += 1);
-        let Ok(mut answer) = self.claim_all(&push.calls) else { return self.invalid() };
+        self.count(|counts| {
+            counts.pushes += 1;
+            counts.push_requests += 1;
+        });
+        let Ok(claims) = self.claims(&push.calls) else { return self.invalid() };
+        let answer = json(&PushAnswer { calls: claims.iter().map(Claim::result).collect(), works_waiting: 0 });
+        let Ok(mut answer) = answer else { return self.invalid() };
         if let Ok(push_id) = push.push_id.to_string().parse() {
             answer.headers_mut().insert(paths::COMMITTED_HEADER, push_id);
         }
         answer
     }
 
-    fn claim_all(&self, calls: &[CallReport<'_>]) -> Result<Response<Full<Bytes>>, serde_json::Error> {
-        let mut records = Vec::with_capacity(calls.len());
+    fn record_batch(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let Ok(batch) = serde_json::from_slice::<PushBatch<'_>>(body) else { return self.invalid() };
+        self.count(|counts| {
+            counts.pushes += batch.pushes.len() as u64;
+            counts.push_requests += 1;
+        });
+        let claims: Result<Vec<_>, _> = batch.pushes.iter().map(|push| self.claims(&push.calls)).collect();
+        let Ok(claims) = claims else { return self.invalid() };
+        let results = batch.pushes.iter().zip(&claims).map(|(push, claims)| PushResult {
+            push_id: push.push_id,
+            verdict: PushVerdict::Committed,
+            calls: claims.iter().map(Claim::result).collect(),
+            problem: None,
+        });
+        json(&PushBatchAnswer { pushes: results.collect(), works_waiting: 0 }).unwrap_or_else(|_| self.invalid())
+    }
+
+    /// Grants every claim, with a record.
+    fn claims(&self, calls: &[CallReport<'_>]) -> Result<Vec<Claim>, serde_json::Error> {
+        let mut claims = Vec::with_capacity(calls.len());
         for call in calls {
             let number = self.next_business.get();
             self.next_business.set(number.wrapping_add(1));
             let ak = business_of(number, self.businesses.get());
-            let record = serde_json::to_string(&record(call, &ak))?;
-            records.push((call.key().id(), ak, RawValue::from_string(record)?));
+            let record = RawValue::from_string(serde_json::to_string(&record(call, &ak))?)?;
+            let claim = Claim { call_id: call.key().id(), ak, record };
+            if let Some(watched) = self.watched.borrow_mut().as_mut() {
+                watched.records.insert(claim.call_id.clone(), claim.record.get().to_owned());
+                let text = call.cdr.as_ref().map(|text| (claim.call_id.clone(), text.as_bytes().to_vec()));
+                watched.texts.extend(text);
+            }
+            claims.push(claim);
         }
-        if let Some(watched) = self.watched.borrow_mut().as_mut() {
-            watched.records.extend(records.iter().map(|(id, _, record)| (id.clone(), record.get().to_owned())));
-        }
-        let results = records.iter().map(|(id, ak, record)| CallResult {
-            verdict: CallVerdict::Claimed,
-            call_id: id.as_str().into(),
-            ak: Some(ak.as_str().into()),
-            record: Some(record),
-        });
-        json(&PushAnswer { calls: results.collect(), works_waiting: 0 })
+        Ok(claims)
     }
 
     fn outcomes(&self, body: &[u8]) -> Response<Full<Bytes>> {
@@ -296,10 +333,15 @@ impl State {
 
     /// The control's store is sent Huawei's own body, and answers as much as any other store does.
     fn record_for_the_control(&self, body: &[u8]) -> Response<Full<Bytes>> {
-        self.count(|counts| counts.pushes += 1);
+        self.count(|counts| {
+            counts.pushes += 1;
+            counts.push_requests += 1;
+        });
         let calls = String::from_utf8_lossy(body).matches(r#""sessionId":"#).count();
         let Ok(call) = serde_json::from_str::<CallReport<'_>>(CALL_OF_THE_CONTROL) else { return self.invalid() };
-        self.claim_all(&vec![call; calls]).unwrap_or_else(|_| self.invalid())
+        let Ok(claims) = self.claims(&vec![call; calls]) else { return self.invalid() };
+        json(&PushAnswer { calls: claims.iter().map(Claim::result).collect(), works_waiting: 0 })
+            .unwrap_or_else(|_| self.invalid())
     }
 
     async fn business(self: Rc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -332,6 +374,24 @@ impl State {
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = StatusCode::BAD_REQUEST;
         answer
+    }
+}
+
+/// A claim that is granted.
+struct Claim {
+    call_id: String,
+    ak: String,
+    record: Box<RawValue>,
+}
+
+impl Claim {
+    fn result(&self) -> CallResult<'_> {
+        CallResult {
+            verdict: CallVerdict::Claimed,
+            call_id: self.call_id.as_str().into(),
+            ak: Some(self.ak.as_str().into()),
+            record: Some(&self.record),
+        }
     }
 }
 

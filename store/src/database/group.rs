@@ -1,69 +1,79 @@
 //! A group: works that wait together are committed together.
 
 use super::apply::apply;
-use super::transaction::{Engine, Transaction};
-use super::work::{Done, Work};
+use super::transaction::{Transaction, WriteEngine};
+use super::work::Waiting;
 use super::{EngineError, WriteError};
 
-/// Commits `works` in one transaction and says for each what it came to, in their order.
-///
-/// If one of them cannot be stored, nothing of that transaction is kept and each is tried in a transaction of its own, so
-/// that it alone fails. If the database as a whole cannot be written, all of them fail and nothing is kept.
-pub(crate) async fn commit<E: Engine>(engine: &E, works: &[&Work], now_ms: i64) -> Vec<Result<Done, WriteError>> {
-    match attempt(engine, works, now_ms).await {
-        Ok(done) => done.into_iter().map(Ok).collect(),
-        Err(WriteError::Refused(reason)) if works.len() > 1 => {
-            tracing::warn!(works = works.len(), reason, "a group cannot be committed together, trying each alone");
-            one_by_one(engine, works, now_ms).await
-        }
-        Err(error) => works.iter().map(|_| Err(error.clone())).collect(),
-    }
-}
+/// How often a group is tried when another writer came in between.
+const ATTEMPTS_AT_A_CONFLICT: u32 = 10;
 
-async fn one_by_one<E: Engine>(engine: &E, works: &[&Work], now_ms: i64) -> Vec<Result<Done, WriteError>> {
-    let mut results = Vec::with_capacity(works.len());
-    let mut unavailable = None;
-    for work in works {
-        if let Some(error) = &unavailable {
-            results.push(Err(WriteError::clone(error)));
-            continue;
-        }
-        let result = attempt(engine, std::slice::from_ref(work), now_ms).await;
-        match result {
-            Ok(done) => results.extend(done.into_iter().map(Ok)),
-            Err(error) => {
-                if matches!(error, WriteError::Unavailable(_)) {
-                    unavailable = Some(error.clone());
-                }
-                results.push(Err(error));
+/// Commits `works` in one transaction and fills in what each came to; the result of one that nobody waits for any more stays empty.
+///
+/// If one of them cannot be stored, nothing of that transaction is kept and each half is tried in a transaction of its own, so that
+/// in the end it alone fails. If the database as a whole cannot be written, all that are left fail and nothing of them is kept.
+pub(crate) fn commit<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) {
+    // Halves that are still to be tried, the next one last.
+    let mut left = vec![works];
+    while let Some(works) = left.pop() {
+        let Err(error) = attempt_over_conflicts(engine, works, now_ms) else { continue };
+        works.iter_mut().for_each(|waiting| waiting.unit.forget());
+        match error {
+            WriteError::Refused(reason) if works.len() > 1 => {
+                tracing::warn!(works = works.len(), reason, "a group cannot be committed together, trying its halves");
+                let (first, second) = works.split_at_mut(works.len() / 2);
+                left.push(second);
+                left.push(first);
+            }
+            WriteError::Unavailable(_) => {
+                let all = left.drain(..).flatten().chain(works);
+                all.for_each(|waiting| fail(waiting, &error));
+            }
+            WriteError::Refused(_) | WriteError::Unknown(_) => {
+                works.iter_mut().for_each(|waiting| fail(waiting, &error));
             }
         }
     }
-    results
 }
 
-async fn attempt<E: Engine>(engine: &E, works: &[&Work], now_ms: i64) -> Result<Vec<Done>, WriteError> {
-    let mut transaction = engine.begin().await?;
-    match apply_all(&mut transaction, works, now_ms).await {
-        Ok(done) => {
-            transaction.commit().await?;
-            Ok(done)
-        }
-        Err(error) => {
-            transaction.rollback().await;
-            Err(error.into())
-        }
+fn fail(waiting: &mut Waiting<'_>, error: &WriteError) {
+    if waiting.requester.waits() {
+        waiting.unit.fail(error);
     }
 }
 
-async fn apply_all<T: Transaction>(
-    transaction: &mut T,
-    works: &[&Work],
-    now_ms: i64,
-) -> Result<Vec<Done>, EngineError> {
-    let mut done = Vec::with_capacity(works.len());
-    for work in works {
-        done.push(apply(transaction, work, now_ms).await?);
+fn attempt_over_conflicts<E: WriteEngine>(
+    engine: &mut E,
+    works: &mut [Waiting<'_>],
+    now_ms: &dyn Fn() -> i64,
+) -> Result<(), WriteError> {
+    for _ in 0..ATTEMPTS_AT_A_CONFLICT {
+        match attempt(engine, works, now_ms) {
+            Err(Failure::Engine(EngineError::Conflict)) => {
+                works.iter_mut().for_each(|waiting| waiting.unit.forget());
+            }
+            Err(Failure::Engine(EngineError::Unavailable(reason))) => return Err(WriteError::Unavailable(reason)),
+            Err(Failure::Engine(EngineError::Statement(reason))) => return Err(WriteError::Refused(reason)),
+            Err(Failure::Commit(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
     }
-    Ok(done)
+    Err(WriteError::Unavailable("another writer came in between each time".to_owned()))
+}
+
+enum Failure {
+    Engine(EngineError),
+    Commit(WriteError),
+}
+
+fn attempt<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) -> Result<(), Failure> {
+    let mut transaction = engine.begin().map_err(Failure::Engine)?;
+    // The transaction may have waited for a lock. Whoever left meanwhile was promised nothing and asks again: what nobody waits for
+    // is not committed, so that a dead gateway's claims do not become `unknown`.
+    let mut awaited = works.iter_mut().filter(|waiting| waiting.requester.waits()).peekable();
+    if awaited.peek().is_none() {
+        return Ok(());
+    }
+    apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms()).map_err(Failure::Engine)?;
+    transaction.commit().map_err(|error| Failure::Commit(error.into()))
 }

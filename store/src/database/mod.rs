@@ -10,12 +10,13 @@ mod work;
 use std::path::Path;
 use std::time::Duration;
 
-use privatenumber_contract::{CallPage, CallView, EventPage, ParkedPage, RegisteredBinding};
+use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
 
 pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, Since};
+use transaction::ReadEngine;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Done, EventWork, KEY_PART_MAX_BYTES, NewCall, OutcomeResult,
-    OutcomesDone, ParkedWork, PushDone, PushWork, Work,
+    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, OutcomeResult, OutcomesDone, PushDone,
+    PushWork, Readiness, Received, Requester, Slot, TextWork, Unit, Waiting, Work,
 };
 
 /// Why a work was not committed.
@@ -45,6 +46,8 @@ pub(crate) enum EngineError {
     Unavailable(String),
     /// This statement failed for what it carried.
     Statement(String),
+    /// Another writer came in between. The transaction is to be tried again.
+    Conflict,
 }
 
 /// The engine reported an error of COMMIT itself.
@@ -59,15 +62,6 @@ impl EngineError {
     }
 }
 
-impl From<EngineError> for WriteError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Unavailable(reason) => Self::Unavailable(reason),
-            EngineError::Statement(reason) => Self::Refused(reason),
-        }
-    }
-}
-
 impl From<CommitUnknown> for WriteError {
     fn from(error: CommitUnknown) -> Self {
         Self::Unknown(error.0)
@@ -78,6 +72,7 @@ impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Unavailable(reason) | EngineError::Statement(reason) => Self(reason),
+            EngineError::Conflict => Self("another writer came in between".to_owned()),
         }
     }
 }
@@ -157,7 +152,7 @@ impl Database {
     /// # Errors
     /// When the file cannot be made, is no database, or was written by a newer store.
     pub async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        sqlite::Sqlite::open(path, options).await.map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+        sqlite::Sqlite::open(path, options).map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
     }
 
     /// Opens a database that lives as long as the value: for tests and simulations.
@@ -165,14 +160,24 @@ impl Database {
     /// # Errors
     /// When SQLite cannot be initialised.
     pub async fn open_in_memory() -> Result<Self, OpenError> {
-        sqlite::Sqlite::open_in_memory().await.map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+        sqlite::Sqlite::open_in_memory().map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
     }
 
-    /// Commits `works` durably, in one transaction if it can, at the time `now_ms` (epoch milliseconds). Says for each,
-    /// in their order, what it came to; one that cannot be stored does not harm the others.
-    pub async fn commit(&self, works: &[&Work], now_ms: i64) -> Vec<Result<Done, WriteError>> {
+    /// Commits `works` durably, in one transaction if it can, and fills in what each came to; one that cannot be stored does not harm
+    /// the others. The result of a work that nobody waits for any more stays empty: it is not committed.
+    ///
+    /// `now_ms` returns the time, epoch milliseconds; it is asked once the transaction is open. Blocks the thread until the disk has
+    /// it all.
+    pub fn commit(&self, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) {
         match &self.engine {
-            Engine::Sqlite(sqlite) => group::commit(sqlite, works, now_ms).await,
+            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_ms),
+        }
+    }
+
+    /// Whether a commit waits for a disk or a network, so that it needs a thread of its own.
+    pub fn commits_wait(&self) -> bool {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => !sqlite.is_in_memory(),
         }
     }
 
@@ -190,7 +195,7 @@ impl Database {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, ReadError> {
+    pub async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.call(call_id, now_ms).await?),
         }

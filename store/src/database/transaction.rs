@@ -1,92 +1,140 @@
-//! What a database engine must be able to do inside one transaction. Everything the store decides is decided above this
-//! line, once; a further engine is a further implementation of these two traits and of the reading side.
+//! What a database engine must be able to do. Everything the store decides is decided above this line, once; a further engine is a
+//! further implementation of these traits.
+//!
+//! Every statement of a transaction is about all works of a group at once, and no two entries of a set have the same key. So an
+//! engine behind a network can do a group in a constant number of round trips; one inside the process may loop.
 
+use std::collections::HashMap;
 use std::future::Future;
 
-use privatenumber_contract::{OutcomeReport, PushId, RegisteredBinding};
+use privatenumber_contract::{CallDetail, CallPage, EventPage, OutcomeReport, ParkedPage, PushId, RegisteredBinding};
 
-use super::work::{BindingWork, EventWork, NewCall, ParkedWork, PushWork};
+use super::query::{CallFilter, Page};
+use super::work::{Bindings, NewCall, TextWork};
 use super::{CommitUnknown, EngineError};
 
-/// The writing side of an engine.
-pub(crate) trait Engine: Sync {
-    /// An open transaction.
-    type Transaction: Transaction;
+/// The writing side of an engine. It belongs to the thread that writes, and waits there.
+pub(crate) trait WriteEngine {
+    /// An open transaction. Dropped without a commit, it leaves nothing behind.
+    type Transaction<'a>: Transaction
+    where
+        Self: 'a;
 
-    /// Opens the one write transaction there is at a time.
-    fn begin(&self) -> impl Future<Output = Result<Self::Transaction, EngineError>> + Send;
+    /// Opens a write transaction.
+    fn begin(&mut self) -> Result<Self::Transaction<'_>, EngineError>;
 }
 
 /// Who holds a call's claim, and with what record.
 pub(crate) struct StoredClaim {
-    pub push_id: String,
+    pub push_id: PushId,
     pub has_outcome: bool,
     pub ak: Option<String>,
     pub record: String,
 }
 
-/// One open write transaction.
-pub(crate) trait Transaction: Send {
-    /// The claim of a call that is recorded.
-    fn claim(&mut self, call_id: &str) -> impl Future<Output = Result<Option<StoredClaim>, EngineError>> + Send;
-
-    /// The latest version of a binding.
-    fn binding(
-        &mut self,
-        subscription_id: &str,
-    ) -> impl Future<Output = Result<Option<RegisteredBinding>, EngineError>> + Send;
-
-    /// Records a call that is not there yet and gives its claim to the push.
-    fn insert_call(
-        &mut self,
-        push: &PushWork,
-        call: &NewCall,
-        ak: Option<&str>,
-        record: &str,
-        now_ms: i64,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
-
-    /// Counts a further push of a call.
-    fn count_duplicate(&mut self, call_id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
-
-    /// Keeps a text that cannot be used, or counts it if it is there. True if it was new.
-    fn park(&mut self, push: &PushWork, parked: &ParkedWork) -> impl Future<Output = Result<bool, EngineError>> + Send;
-
-    /// Keeps a status event, or counts it if it is there. True if it was new.
-    fn keep_event(
-        &mut self,
-        push: &PushWork,
-        event: &EventWork,
-    ) -> impl Future<Output = Result<bool, EngineError>> + Send;
-
-    /// Writes an outcome if the push holds the claim and there is none yet. True if it was written.
-    fn write_outcome(
-        &mut self,
-        report: &OutcomeReport,
-        now_ms: i64,
-    ) -> impl Future<Output = Result<bool, EngineError>> + Send;
-
-    /// Writes a version of a binding.
-    fn insert_binding(
-        &mut self,
-        work: &BindingWork,
-        version: i64,
-        now_ms: i64,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
-
-    /// Writes something trivial.
-    fn write_readiness(&mut self, now_ms: i64) -> impl Future<Output = Result<(), EngineError>> + Send;
-
-    /// Makes everything durable. After an error nobody knows whether it is.
-    fn commit(self) -> impl Future<Output = Result<(), CommitUnknown>> + Send;
-
-    /// Undoes everything.
-    fn rollback(self) -> impl Future<Output = ()> + Send;
+/// A call to be recorded if its id is new.
+pub(crate) struct CallRow<'a> {
+    pub call: &'a NewCall,
+    pub push_id: PushId,
+    pub received_at: i64,
+    pub claim_deadline: i64,
+    pub ak: Option<&'a str>,
+    /// The record as JSON.
+    pub record: &'a str,
 }
 
-impl StoredClaim {
-    /// Whether `push_id` holds the claim.
-    pub(crate) fn is_held_by(&self, push_id: PushId) -> bool {
-        self.push_id == push_id.to_string()
-    }
+/// A text to be kept, or counted where it is there already.
+pub(crate) struct TextRow<'a> {
+    pub text: &'a TextWork,
+    pub app_key: &'a str,
+    pub received_at: i64,
+    /// The first push of the group that brings it: where the text is there already, a repetition unless this push brought it last.
+    pub first_push: PushId,
+    /// The last push of the group that brings it.
+    pub last_push: PushId,
+    /// How many further pushes of the group bring it.
+    pub repetitions: i64,
+}
+
+/// A deadline to be moved.
+pub(crate) struct Renewal<'a> {
+    pub call_id: &'a str,
+    pub push_id: PushId,
+    pub claim_deadline: i64,
+}
+
+/// A binding's next version.
+pub(crate) struct BindingRow<'a> {
+    pub subscription_id: &'a str,
+    /// The version to be written, one more than the latest that was read.
+    pub version: i64,
+    /// The row as JSON.
+    pub binding: &'a str,
+}
+
+/// An open write transaction.
+pub(crate) trait Transaction {
+    /// The latest version of each binding that is registered.
+    fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError>;
+
+    /// Writes versions of bindings.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] where somebody else wrote that version meanwhile.
+    fn insert_bindings(&mut self, rows: &[BindingRow<'_>], now_ms: i64) -> Result<(), EngineError>;
+
+    /// Records those calls whose id is not there yet, with the text of their CDRs. Says for each whether it did. One step: nobody can
+    /// record the call between the question and the insertion.
+    fn insert_calls(&mut self, rows: &[CallRow<'_>], now_ms: i64) -> Result<Vec<bool>, EngineError>;
+
+    /// The claims of calls that are recorded. Sees what [`Transaction::insert_calls`] met, so it is a statement of its own.
+    fn claims(&mut self, call_ids: &[&str]) -> Result<HashMap<String, StoredClaim>, EngineError>;
+
+    /// Moves the deadlines of claims.
+    fn renew(&mut self, renewals: &[Renewal<'_>]) -> Result<(), EngineError>;
+
+    /// Counts further pushes of calls: the call's id and how many.
+    fn count_duplicates(&mut self, counts: &[(&str, i64)]) -> Result<(), EngineError>;
+
+    /// Keeps CDRs that cannot be used. Says for each whether it was new.
+    fn park(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError>;
+
+    /// Keeps status events. Says for each whether it was new.
+    fn keep_events(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError>;
+
+    /// Writes those outcomes whose push holds the claim of a call without one. Says for each whether it did.
+    fn write_outcomes(&mut self, reports: &[&OutcomeReport], now_ms: i64) -> Result<Vec<bool>, EngineError>;
+
+    /// Writes something trivial.
+    fn write_readiness(&mut self, now_ms: i64) -> Result<(), EngineError>;
+
+    /// Makes everything durable. After an error nobody knows whether it is.
+    fn commit(self) -> Result<(), CommitUnknown>;
+}
+
+/// The reading side of an engine. Any number of queries run at a time.
+pub(crate) trait ReadEngine {
+    /// See [`Database::calls`](super::Database::calls).
+    fn calls(
+        &self,
+        filter: &CallFilter,
+        page: &Page,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<CallPage, EngineError>> + Send;
+
+    /// See [`Database::call`](super::Database::call).
+    fn call(&self, call_id: &str, now_ms: i64) -> impl Future<Output = Result<Option<CallDetail>, EngineError>> + Send;
+
+    /// See [`Database::binding`](super::Database::binding).
+    fn binding(
+        &self,
+        subscription_id: &str,
+        history: bool,
+    ) -> impl Future<Output = Result<Option<RegisteredBinding>, EngineError>> + Send;
+
+    /// See [`Database::parked`](super::Database::parked).
+    fn parked(&self, page: &Page) -> impl Future<Output = Result<ParkedPage, EngineError>> + Send;
+
+    /// See [`Database::events`](super::Database::events).
+    fn events(&self, page: &Page) -> impl Future<Output = Result<EventPage, EngineError>> + Send;
 }

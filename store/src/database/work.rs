@@ -1,40 +1,121 @@
 //! What the store is asked to commit, and what it says once it has.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use privatenumber_contract::limits::KEY_PART_BYTES;
 use privatenumber_contract::{
     Binding, CallReport, CallVerdict, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record, RegisteredBinding,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::WriteError;
 use crate::record;
 
-/// Longest part of a call key, in bytes. Huawei's are far below 100.
-pub const KEY_PART_MAX_BYTES: usize = 1024;
-
-/// One piece of work: committed as a whole or not at all.
-#[derive(Clone, Debug)]
-pub enum Work {
-    /// Record the calls of a push and grant their claims.
-    Push(Box<PushWork>),
-    /// Write what became of callbacks.
-    Outcomes(Vec<OutcomeReport>),
-    /// Register a binding; its `subscriptionId` is set.
-    Binding(Box<BindingWork>),
-    /// Write something trivial, to learn whether the store can commit.
-    Readiness,
+/// A kind of work: committed as a whole or not at all.
+pub trait Work {
+    /// What committing it comes to.
+    type Done;
 }
 
-/// What committing a [`Work`] came to.
-#[derive(Clone, Debug)]
-pub enum Done {
-    /// Of [`Work::Push`].
-    Push(PushDone),
-    /// Of [`Work::Outcomes`].
-    Outcomes(OutcomesDone),
-    /// Of [`Work::Binding`].
-    Binding(Box<BindingDone>),
-    /// Of [`Work::Readiness`].
-    Readiness,
+impl Work for PushWork {
+    type Done = PushDone;
+}
+
+/// What became of callbacks, to be written.
+impl Work for Vec<OutcomeReport> {
+    type Done = OutcomesDone;
+}
+
+impl Work for BindingWork {
+    type Done = BindingDone;
+}
+
+/// Something trivial to write, to learn whether the store can commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Readiness;
+
+impl Work for Readiness {
+    type Done = ();
+}
+
+/// A work and the place for its result: a result can only be that of its own work.
+#[derive(Debug)]
+pub struct Slot<W: Work> {
+    /// The work.
+    pub work: W,
+    /// What it came to; `None` until it was tried.
+    pub result: Option<Result<W::Done, WriteError>>,
+}
+
+impl<W: Work> Slot<W> {
+    /// A work that was not tried yet.
+    pub fn new(work: W) -> Self {
+        Self { work, result: None }
+    }
+}
+
+/// One work of a group.
+#[derive(Debug)]
+pub enum Unit<'a> {
+    /// Record the calls of a push and grant their claims.
+    Push(&'a mut Slot<PushWork>),
+    /// Write what became of callbacks.
+    Outcomes(&'a mut Slot<Vec<OutcomeReport>>),
+    /// Register a binding.
+    Binding(&'a mut Slot<BindingWork>),
+    /// Write something trivial.
+    Readiness(&'a mut Slot<Readiness>),
+}
+
+impl Unit<'_> {
+    /// Whether it was tried and failed.
+    pub(crate) fn error(&self) -> Option<&WriteError> {
+        match self {
+            Self::Push(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
+            Self::Outcomes(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
+            Self::Binding(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
+            Self::Readiness(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
+        }
+    }
+
+    /// Takes back what an attempt said of it.
+    pub(crate) fn forget(&mut self) {
+        match self {
+            Self::Push(slot) => slot.result = None,
+            Self::Outcomes(slot) => slot.result = None,
+            Self::Binding(slot) => slot.result = None,
+            Self::Readiness(slot) => slot.result = None,
+        }
+    }
+
+    /// It was not committed.
+    pub(crate) fn fail(&mut self, error: &WriteError) {
+        let error = error.clone();
+        match self {
+            Self::Push(slot) => slot.result = Some(Err(error)),
+            Self::Outcomes(slot) => slot.result = Some(Err(error)),
+            Self::Binding(slot) => slot.result = Some(Err(error)),
+            Self::Readiness(slot) => slot.result = Some(Err(error)),
+        }
+    }
+}
+
+/// Who asked for a work.
+pub trait Requester {
+    /// Whether the requester still waits for the result.
+    fn waits(&self) -> bool;
+}
+
+/// A work in a group, and who waits for it.
+pub struct Waiting<'a> {
+    /// The work.
+    pub unit: Unit<'a>,
+    /// Who asked for it; looked at right before the work is done.
+    pub requester: &'a dyn Requester,
 }
 
 /// A push, ready to be committed.
@@ -44,14 +125,52 @@ pub struct PushWork {
     pub push_id: PushId,
     /// The Huawei application whose credentials the push carried.
     pub app_key: String,
-    /// When the gateway received it, epoch milliseconds.
-    pub received_at: i64,
+    /// When the gateway received it.
+    pub received: Received,
     /// The calls.
     pub calls: Vec<CallWork>,
     /// CDRs that the filter could not use.
-    pub parked: Vec<ParkedWork>,
+    pub parked: Vec<TextWork>,
     /// A status event.
-    pub event: Option<EventWork>,
+    pub event: Option<TextWork>,
+}
+
+/// When a gateway received a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// At this moment of the gateway's clock, epoch milliseconds: what gateways of 0.1.0 say.
+    At(i64),
+    /// So many milliseconds before the store's now.
+    Ago(u64),
+}
+
+impl Received {
+    /// The moment, given the store's now; both epoch milliseconds.
+    pub fn at(self, now_ms: i64) -> i64 {
+        match self {
+            Self::At(moment) => moment,
+            Self::Ago(age) => now_ms.saturating_sub_unsigned(age),
+        }
+    }
+}
+
+/// How long a claim lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasts {
+    /// Until this moment of the gateway's clock, epoch milliseconds: what gateways of 0.1.0 say.
+    Until(i64),
+    /// So many milliseconds from each grant.
+    For(u64),
+}
+
+impl Lasts {
+    /// The deadline of a claim that is granted at `now_ms`; both epoch milliseconds.
+    pub fn deadline(self, now_ms: i64) -> i64 {
+        match self {
+            Self::Until(moment) => moment,
+            Self::For(time) => now_ms.saturating_add_unsigned(time),
+        }
+    }
 }
 
 /// One call of a push.
@@ -64,7 +183,7 @@ pub enum CallWork {
         /// The id of what key it has.
         call_id: String,
         /// What is kept.
-        parked: ParkedWork,
+        parked: TextWork,
     },
 }
 
@@ -75,35 +194,28 @@ pub struct NewCall {
     pub call_id: String,
     /// The Huawei application.
     pub app_key: String,
-    /// The call chain.
-    pub session_id: Private<String>,
     /// The call record, or "".
     pub icid: String,
-    /// After this moment the call without an outcome reads as unknown, epoch milliseconds.
-    pub claim_deadline: i64,
-    /// The record as it is without a binding row.
+    /// After this the call without an outcome reads as unknown.
+    pub lasts: Lasts,
+    /// The record as it is without a binding row. Its `sessionId` is set.
     pub record: Record,
+    /// The CDR as it came; `None` from gateways of 0.1.0.
+    pub cdr: Option<Private<Vec<u8>>>,
+    /// What of the CDR could not be used: a JSON array, where anything could not.
+    pub warnings: Option<String>,
 }
 
-/// A text to be parked.
+/// A text to be kept once: a CDR that cannot be used, or a status event.
 #[derive(Clone, Debug)]
-pub struct ParkedWork {
-    /// Why it cannot be used.
-    pub reason: String,
+pub struct TextWork {
+    /// Why the CDR cannot be used, or the event's type.
+    pub note: String,
     /// The text.
     pub raw: Private<String>,
-    /// By which the same text is recognised.
-    pub digest: String,
-}
-
-/// A status event to be kept.
-#[derive(Clone, Debug)]
-pub struct EventWork {
-    /// Its kind.
-    pub event_type: String,
-    /// The text.
-    pub raw: Private<String>,
-    /// By which the same text is recognised.
+    /// The bytes as they came, where they are not UTF-8.
+    pub bytes: Option<Private<Vec<u8>>>,
+    /// By which the same bytes are recognised.
     pub digest: String,
 }
 
@@ -173,27 +285,44 @@ pub struct BindingDone {
     pub changed: bool,
 }
 
+/// A push that does not keep the contract: where and why, without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotKept(pub String);
+
 impl PushWork {
     /// Takes over a push as the filter sent it; decides which of its calls can be used.
-    pub fn new(push: &Push<'_>) -> Self {
+    ///
+    /// # Errors
+    /// [`NotKept`] where `rawBase64` is not Base64.
+    pub fn new(push: &Push<'_>) -> Result<Self, NotKept> {
         let app_key = push.app_key.as_ref();
         let calls =
             push.calls.iter().enumerate().map(|(index, report)| CallWork::new(app_key, index, report)).collect();
-        let parked = push.parked.iter().map(|parked| ParkedWork::new(app_key, &parked.reason, parked.raw.expose()));
-        let event = push.event.as_ref().map(|event| EventWork {
-            event_type: event.event_type.clone().into_owned(),
-            raw: Private::new(event.raw.expose().clone().into_owned()),
-            digest: digest(app_key, event.raw.expose()),
+        let parked = push.parked.iter().enumerate().map(|(index, parked)| {
+            let bytes = decoded(parked.raw_base64.as_ref(), || format!("parked[{index}].rawBase64"))?;
+            Ok(TextWork::new(app_key, &parked.reason, parked.raw.expose(), bytes))
         });
-        Self {
+        let event = push.event.as_ref().map(|event| {
+            let bytes = decoded(event.raw_base64.as_ref(), || "event.rawBase64".to_owned())?;
+            Ok(TextWork::new(app_key, &event.event_type, event.raw.expose(), bytes))
+        });
+        Ok(Self {
             push_id: push.push_id,
             app_key: app_key.to_owned(),
-            received_at: push.received_at,
+            received: push.age_ms.map_or(Received::At(push.received_at), Received::Ago),
             calls,
-            parked: parked.collect(),
-            event,
-        }
+            parked: parked.collect::<Result<_, _>>()?,
+            event: event.transpose()?,
+        })
     }
+}
+
+fn decoded(
+    base64: Option<&Private<Cow<'_, str>>>,
+    member: impl FnOnce() -> String,
+) -> Result<Option<Vec<u8>>, NotKept> {
+    let decode = |text: &Private<Cow<'_, str>>| BASE64_STANDARD.decode(text.expose().as_bytes());
+    base64.map(decode).transpose().map_err(|_| NotKept(format!("`{}`: not Base64 (RFC 4648, padded)", member())))
 }
 
 impl CallWork {
@@ -202,15 +331,17 @@ impl CallWork {
         if let Some(reason) = unusable(index, report) {
             // What was deserialised a moment ago can be serialised; if not, the reason alone is kept.
             let raw = serde_json::to_string(report).unwrap_or_default();
-            return Self::Unusable { call_id, parked: ParkedWork::new(push_app_key, &reason, &raw) };
+            return Self::Unusable { call_id, parked: TextWork::new(push_app_key, &reason, &raw, None) };
         }
+        let warnings = if report.warnings.is_empty() { None } else { serde_json::to_string(&report.warnings).ok() };
         Self::Usable(Box::new(NewCall {
             call_id,
             app_key: report.app_key.clone().into_owned(),
-            session_id: Private::new(report.session_id.expose().clone().into_owned()),
             icid: report.icid.clone().into_owned(),
-            claim_deadline: report.claim_deadline,
+            lasts: report.ttl_ms.map_or(Lasts::Until(report.claim_deadline), Lasts::For),
             record: record::from_report(report),
+            cdr: report.cdr.as_ref().map(|cdr| Private::new(cdr.as_bytes().to_vec())),
+            warnings,
         }))
     }
 }
@@ -225,25 +356,42 @@ fn unusable(index: usize, report: &CallReport<'_>) -> Option<String> {
     parts.into_iter().find_map(|(name, value, required)| {
         if required && value.is_empty() {
             Some(format!("/calls/{index}/{name}: empty; without it the call cannot be told from others"))
-        } else if value.len() > KEY_PART_MAX_BYTES {
-            Some(format!("/calls/{index}/{name}: longer than {KEY_PART_MAX_BYTES} bytes"))
+        } else if value.len() > KEY_PART_BYTES {
+            Some(format!("/calls/{index}/{name}: longer than {KEY_PART_BYTES} bytes"))
         } else {
             None
         }
     })
 }
 
-impl ParkedWork {
-    fn new(app_key: &str, reason: &str, raw: &str) -> Self {
-        Self { reason: reason.to_owned(), raw: Private::from(raw), digest: digest(app_key, raw) }
+impl TextWork {
+    /// A text of `app_key`, with its bytes where they were given beside it.
+    fn new(app_key: &str, note: &str, raw: &str, bytes: Option<Vec<u8>>) -> Self {
+        let digest = digest(app_key, bytes.as_deref().unwrap_or(raw.as_bytes()));
+        // Bytes that are UTF-8 after all are a text.
+        let (raw, bytes) = match bytes.map(String::from_utf8) {
+            None => (raw.to_owned(), None),
+            Some(Ok(text)) => (text, None),
+            Some(Err(error)) => (raw.to_owned(), Some(error.into_bytes())),
+        };
+        Self { note: note.to_owned(), raw: Private::new(raw), bytes: bytes.map(Private::new), digest }
     }
 }
 
-/// SHA-256 of the length-prefixed application and the text, in hex.
-fn digest(app_key: &str, raw: &str) -> String {
+/// SHA-256 of the length-prefixed application and the bytes, in hex.
+fn digest(app_key: &str, bytes: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update((app_key.len() as u64).to_be_bytes());
     hash.update(app_key);
-    hash.update(raw);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.update(bytes);
+    hex(&hash.finalize())
 }
+
+/// Lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+}
+
+/// Bindings by their `subscriptionId`.
+pub(crate) type Bindings = HashMap<String, RegisteredBinding>;

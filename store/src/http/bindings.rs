@@ -6,7 +6,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use privatenumber_contract::Binding;
+use privatenumber_contract::{Binding, limits};
 use serde::de::IgnoredAny;
 
 use super::body::{BodyLimits, JsonBody};
@@ -14,12 +14,6 @@ use super::problem::{Kind, Refusal};
 use super::query::{Parameters, invalid};
 use super::{App, json};
 use crate::database::BindingWork;
-
-/// Longest `subscriptionId`, in characters (the size of Huawei's).
-const ID_MAX: usize = 64;
-/// Largest body of a registration, in bytes. Every call of the binding carries the row, so that the answer to a push of fifty
-/// must stay far below the 8 MiB that `envoy.yaml` lets Envoy take of an answer to the filter's own requests.
-const BINDING_MAX_BYTES: usize = 64 * 1024;
 
 pub(super) async fn put(
     State(app): State<Arc<App>>,
@@ -29,8 +23,8 @@ pub(super) async fn put(
 ) -> Result<Response, Refusal> {
     let subscription_id = id(path)?;
     Parameters::read(query.as_deref(), &[])?;
-    let limits = BodyLimits { bytes: BINDING_MAX_BYTES.min(app.body_limits.bytes), ..app.body_limits.clone() };
-    let body = JsonBody::read(request, &limits).await?;
+    let body_limits = BodyLimits { bytes: limits::BINDING_BYTES.min(app.body_limits.bytes), ..app.body_limits.clone() };
+    let body = JsonBody::read(request, &body_limits).await?;
     let binding: Binding = body.parse()?;
     check(&subscription_id, &binding)?;
     let done = app.writer.binding(BindingWork { subscription_id, binding }, body.into_share()).await?;
@@ -56,10 +50,10 @@ pub(super) async fn get(
 
 fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     let Path(id) = path.map_err(|_| invalid("subscriptionId", "not UTF-8 when percent-decoded"))?;
-    if (1..=ID_MAX).contains(&id.chars().count()) {
+    if (1..=limits::SUBSCRIPTION_ID_CHARS).contains(&id.chars().count()) {
         Ok(id)
     } else {
-        Err(invalid("subscriptionId", &format!("has to have 1 to {ID_MAX} characters")))
+        Err(invalid("subscriptionId", &format!("has to have 1 to {} characters", limits::SUBSCRIPTION_ID_CHARS)))
     }
 }
 

@@ -54,20 +54,25 @@ impl JsonBody {
     /// # Errors
     /// 400 where it is not JSON, 422 where it is not what belongs here; both say where and quote no values.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Refusal> {
-        // What serde reads as an object it would also take as the list of its members.
-        if self.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-            return Err(match serde_json::from_slice::<IgnoredAny>(&self.bytes) {
-                Ok(_) => Refusal::new(Kind::InvalidBody, "`.`: wrong type or value; expected an object"),
-                Err(error) => explain::<IgnoredAny>(&self.bytes, error),
-            });
-        }
-        serde_json::from_slice(&self.bytes).map_err(|error| explain::<T>(&self.bytes, error))
+        parse(&self.bytes)
     }
 
     /// The share of what was made of this body, for as long as that is held.
     pub fn into_share(self) -> Share {
         self.share
     }
+}
+
+/// Parses an object: a body, or a part of one.
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    // What serde reads as an object it would also take as the list of its members.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Ok(_) => Refusal::new(Kind::InvalidBody, "`.`: wrong type or value; expected an object"),
+            Err(error) => explain::<IgnoredAny>(bytes, error),
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, error))
 }
 
 fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal> {
@@ -88,9 +93,14 @@ fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal
     Ok(())
 }
 
+/// What is reserved for an announced body before it arrives, bytes: most batches fit.
+const FIRST_BYTES: usize = 64 * 1024;
+
 async fn collect(request: Request, limits: &BodyLimits) -> Result<JsonBody, Refusal> {
     let mut body = request.into_body();
-    let mut collected = JsonBody { bytes: Vec::new(), share: None };
+    // What is announced is not reserved: a client may announce much and send nothing.
+    let announced = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or_default();
+    let mut collected = JsonBody { bytes: Vec::with_capacity(announced.min(FIRST_BYTES)), share: None };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::new(Kind::MalformedJson, "the body ended before it was complete"))?;
         let Ok(data) = frame.into_data() else { continue };

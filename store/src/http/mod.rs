@@ -1,5 +1,6 @@
 //! The store's contract over HTTP: reads requests, has them committed or answered, answers.
 
+mod batches;
 mod bindings;
 pub mod body;
 mod calls;
@@ -62,9 +63,10 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
     [
         ("/v1/pushes", post(pushes::push)),
+        ("/v1/push-batches", post(batches::push_batch)),
         ("/v1/outcomes", post(pushes::outcomes)),
         ("/v1/bindings/{subscriptionId}", put(bindings::put).get(bindings::get)),
         ("/v1/calls", get(calls::list)),
@@ -82,8 +84,8 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 11] {
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 11] {
-    static PATHS: LazyLock<[&str; 11]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 12] {
+    static PATHS: LazyLock<[&str; 12]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -145,6 +147,7 @@ mod tests {
     fn all_paths_of_the_contract_are_served() {
         let contract = [
             paths::PUSHES,
+            paths::PUSH_BATCHES,
             paths::OUTCOMES,
             paths::CALLS,
             paths::PARKED,

@@ -127,17 +127,27 @@ impl Refusal {
     pub fn with_header(kind: Kind, detail: impl Into<String>, name: HeaderName, value: &'static str) -> Self {
         Self::Problem { kind, detail: detail.into(), header: Some((name, HeaderValue::from_static(value))) }
     }
+
+    /// The problem document; `None` where nobody knows whether anything was committed.
+    pub fn document(&self) -> Option<Problem<'_>> {
+        let Self::Problem { kind, detail, .. } = self else { return None };
+        let (status, name, title) = kind.describe();
+        let (status, detail) = (status.as_u16(), Some(detail.as_str().into()));
+        Some(Problem { kind: name.into(), title: title.into(), status, detail })
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self::Problem { kind, detail, header } = self else {
+        let Some(problem) = self.document() else {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
-        let (status, name, title) = kind.describe();
-        let problem =
-            Problem { kind: name.into(), title: title.into(), status: status.as_u16(), detail: Some(detail.into()) };
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&problem).unwrap_or_default();
+        let header = match self {
+            Self::Problem { header, .. } => header,
+            Self::Unknown => None,
+        };
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_CONTENT_TYPE)], body).into_response();
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);

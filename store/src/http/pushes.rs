@@ -1,37 +1,35 @@
 //! `POST /v1/pushes` and `POST /v1/outcomes`: the filter's side of the contract.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use privatenumber_contract::paths::COMMITTED_HEADER;
-use privatenumber_contract::{CallResult, Outcomes, Private, Push, PushAnswer};
+use privatenumber_contract::{
+    Application, CallResult, Outcomes, Private, Push, PushAnswer, Signature, WithoutBinding, limits,
+};
 
 use super::body::JsonBody;
 use super::problem::{Kind, Refusal};
 use super::{App, json};
-use crate::database::{KEY_PART_MAX_BYTES, PushWork};
+use crate::database::{NotKept, PushDone, PushWork};
 
-/// Most CDRs of a push: Huawei's `feeLst` has at most 50.
-const CDRS_MAX: usize = 50;
-/// Most outcomes of a batch.
-const OUTCOMES_MAX: usize = 1000;
+/// How a push can be signed.
+const SCHEMES: [&str; 2] = ["aksk", "wsse"];
+/// Digits of the hash of what a signature covered.
+const HASH_DIGITS: usize = 32;
+/// How long a call may wait for its binding: up to a week.
+const HOLD_SECONDS: RangeInclusive<u32> = 1..=604_800;
 
 pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let body = JsonBody::read(request, &app.body_limits).await?;
     let push: Push<'_> = body.parse()?;
-    check(&push)?;
-    let work = PushWork::new(&push);
+    let work = work(&push).map_err(|NotKept(detail)| invalid(detail))?;
     let push_id = work.push_id;
     let done = app.writer.push(work, body.into_share()).await?;
-    let calls = done.calls.iter().map(|call| CallResult {
-        verdict: call.verdict,
-        call_id: call.call_id.as_str().into(),
-        ak: call.ak.as_deref().map(Into::into),
-        record: call.record.as_ref().map(|record| Private::expose(record).as_ref()),
-    });
-    let mut response = json(StatusCode::OK, &PushAnswer { calls: calls.collect(), works_waiting: 0 })?;
+    let mut response = json(StatusCode::OK, &PushAnswer { calls: results(&done), works_waiting: 0 })?;
     // The filter tells by this that the 200 is ours and speaks of this very push.
     if let Ok(committed) = HeaderValue::from_str(&push_id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(COMMITTED_HEADER), committed);
@@ -39,29 +37,57 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     Ok(response)
 }
 
-fn check(push: &Push<'_>) -> Result<(), Refusal> {
-    if push.app_key.len() > KEY_PART_MAX_BYTES {
-        return Err(invalid(format!("`appKey`: longer than {KEY_PART_MAX_BYTES} bytes")));
+/// What the contract says of each call of a committed push.
+pub(super) fn results(done: &PushDone) -> Vec<CallResult<'_>> {
+    let results = done.calls.iter().map(|call| CallResult {
+        verdict: call.verdict,
+        call_id: call.call_id.as_str().into(),
+        ak: call.ak.as_deref().map(Into::into),
+        record: call.record.as_ref().map(|record| Private::expose(record).as_ref()),
+    });
+    results.collect()
+}
+
+/// What is to be committed of a push that keeps the contract.
+pub(super) fn work(push: &Push<'_>) -> Result<PushWork, NotKept> {
+    if push.app_key.len() > limits::KEY_PART_BYTES {
+        return Err(NotKept(format!("`appKey`: longer than {} bytes", limits::KEY_PART_BYTES)));
     }
     for (name, length) in [("calls", push.calls.len()), ("parked", push.parked.len())] {
-        if length > CDRS_MAX {
-            return Err(invalid(format!("`{name}`: has {length} entries, may have {CDRS_MAX}; split the push")));
+        if length > limits::PUSH_CDRS {
+            let most = limits::PUSH_CDRS;
+            return Err(NotKept(format!("`{name}`: has {length} entries, may have {most}; split the push")));
         }
     }
-    Ok(())
+    if let Some(Signature { scheme, hash }) = &push.signature {
+        if !SCHEMES.contains(&scheme.as_ref()) {
+            return Err(NotKept("`signature.scheme`: has to be aksk or wsse".to_owned()));
+        }
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if hash.len() != HASH_DIGITS || !hash.bytes().all(is_digit) {
+            return Err(NotKept("`signature.hash`: has to be 32 lower-case hex digits".to_owned()));
+        }
+    }
+    if let Some(Application { without_binding: WithoutBinding::Hold(seconds), .. }) = &push.application
+        && !HOLD_SECONDS.contains(seconds)
+    {
+        let (least, most) = (HOLD_SECONDS.start(), HOLD_SECONDS.end());
+        return Err(NotKept(format!("`application.withoutBinding.hold`: has to be from {least} to {most} (seconds)")));
+    }
+    PushWork::new(push)
 }
 
 pub(super) async fn outcomes(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let body = JsonBody::read(request, &app.body_limits).await?;
     let Outcomes { outcomes } = body.parse()?;
-    if outcomes.len() > OUTCOMES_MAX {
-        let length = outcomes.len();
-        return Err(invalid(format!("`outcomes`: has {length} entries, may have {OUTCOMES_MAX}; split the batch")));
+    if outcomes.len() > limits::OUTCOMES {
+        let (length, most) = (outcomes.len(), limits::OUTCOMES);
+        return Err(invalid(format!("`outcomes`: has {length} entries, may have {most}; split the batch")));
     }
     let done = app.writer.outcomes(outcomes, body.into_share()).await?;
     json(StatusCode::OK, &done.answer)
 }
 
-fn invalid(detail: String) -> Refusal {
+pub(super) fn invalid(detail: String) -> Refusal {
     Refusal::new(Kind::InvalidBody, detail)
 }

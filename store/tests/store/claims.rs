@@ -63,6 +63,77 @@ async fn p8_the_same_push_is_granted_again_with_the_same_record_until_there_is_a
     assert_eq!(late[0]["verdict"], "duplicate");
 }
 
+/// A call whose claim lasts so many milliseconds from each grant.
+fn lasting(session: &str, ttl_ms: u64) -> Value {
+    let mut one = call(session);
+    one["ttlMs"] = json!(ttl_ms);
+    one
+}
+
+#[tokio::test]
+async fn r12_the_same_push_is_granted_again_past_the_deadline_and_the_claim_lasts_from_then_on() {
+    let store = Store::in_memory().await;
+    let first = store.push(PUSH_1, vec![lasting("session", 1000)]).await;
+    assert_eq!(store.call(&call_id("session")).await["claimDeadline"], START + 1000);
+    for _ in 0..2 {
+        store.pass_ms(5000);
+        assert_eq!(store.call(&call_id("session")).await["state"], "unknown");
+        assert_eq!(store.push(PUSH_1, vec![lasting("session", 1000)]).await, first);
+        let view = store.call(&call_id("session")).await;
+        assert_eq!((&view["state"], &view["recordedAt"]), (&json!("pending"), &json!(START)));
+    }
+    assert_eq!(store.call(&call_id("session")).await["claimDeadline"], START + 11_000);
+    store.report(&call_id("session"), PUSH_1, answered(200)).await;
+    store.pass_ms(1000);
+    assert_eq!(store.push(PUSH_1, vec![lasting("session", 1000)]).await[0]["verdict"], "duplicate");
+    assert_eq!(store.call(&call_id("session")).await["claimDeadline"], START + 11_000);
+}
+
+#[tokio::test]
+async fn r12_a_filter_of_0_1_0_is_granted_again_past_its_own_deadline() {
+    let store = Store::in_memory().await;
+    let first = store.push(PUSH_1, vec![call("session")]).await;
+    store.pass_ms(1_000_000);
+    assert_eq!(store.push(PUSH_1, vec![call("session")]).await, first);
+    assert_eq!(store.call(&call_id("session")).await["state"], "unknown");
+}
+
+#[tokio::test]
+async fn r13_another_push_is_a_duplicate_whatever_the_deadline_and_changes_no_grant() {
+    let store = Store::in_memory().await;
+    let first = store.push(PUSH_1, vec![lasting("session", 1000)]).await;
+    store.pass_ms(1_000_000);
+    assert_eq!(store.push(PUSH_2, vec![lasting("session", 1000)]).await[0]["verdict"], "duplicate");
+    assert_eq!(store.call(&call_id("session")).await["claimDeadline"], START + 1000);
+    assert_eq!(store.push(PUSH_1, vec![lasting("session", 1000)]).await, first);
+}
+
+#[tokio::test]
+async fn r12_a_push_that_is_asked_for_at_the_same_time_as_itself_is_granted_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = Store::in_memory().await;
+    let file = Store::at(&directory.path().join("store.sqlite3")).await;
+    for store in [&memory, &file] {
+        let asked = (0..20).map(|_| store.push(PUSH_1, vec![lasting("session", 1000), call("other")]));
+        let answers = futures_util::future::join_all(asked).await;
+        assert!(answers.iter().all(|answer| *answer == answers[0] && answer[1]["verdict"] == "claimed"));
+        assert_eq!(store.call(&call_id("session")).await["duplicates"], 0);
+    }
+}
+
+#[tokio::test]
+async fn times_are_told_by_the_stores_clock_where_the_filter_says_how_long() {
+    let store = Store::in_memory().await;
+    let mut body = push(PUSH_1, vec![lasting("session", u64::MAX)]);
+    body["ageMs"] = json!(7);
+    body["receivedAt"] = json!(1);
+    body["event"] = json!({"eventType": "callin", "raw": "{}"});
+    store.post("/v1/pushes", &body).await.expect(200);
+    let view = store.call(&call_id("session")).await;
+    assert_eq!((&view["receivedAt"], &view["claimDeadline"]), (&json!(START - 7), &json!(i64::MAX)));
+    assert_eq!(store.get("/v1/events").await.expect(200)["events"][0]["receivedAt"], START - 7);
+}
+
 #[tokio::test]
 async fn p1_a_call_that_one_push_names_twice_is_claimed_once_also_when_asked_again() {
     let store = Store::in_memory().await;

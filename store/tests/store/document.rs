@@ -171,6 +171,7 @@ async fn every_answer_of_the_document_comes_about() {
 
     let writes = [
         ("POST /v1/pushes", "POST", "/v1/pushes", push(PUSH_1, vec![call("session")])),
+        ("POST /v1/push-batches", "POST", "/v1/push-batches", json!({"pushes": [push(PUSH_1, vec![call("session")])]})),
         ("POST /v1/outcomes", "POST", "/v1/outcomes", json!({"outcomes": []})),
         ("PUT /v1/bindings/{subscriptionId}", "PUT", "/v1/bindings/binding-1", json!({"ak": "A"})),
     ];

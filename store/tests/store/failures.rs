@@ -2,34 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection, Row};
 
 use crate::support::{PUSH_1, PUSH_2, Store, answered, call, call_id, metric, push};
 
 /// A store on a file, and another program that has the file open.
-async fn store_and_intruder() -> (tempfile::TempDir, Store, SqliteConnection) {
+async fn store_and_intruder() -> (tempfile::TempDir, Store, Connection) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.sqlite3");
     let store = Store::at(&path).await;
-    let intruder = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    let intruder = Connection::open(&path).unwrap();
     (directory, store, intruder)
 }
 
-async fn run(intruder: &mut SqliteConnection, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(intruder).await.unwrap();
+fn run(intruder: &Connection, sql: &str) {
+    intruder.execute_batch(sql).unwrap();
 }
 
 #[tokio::test]
 async fn p8_a_locked_database_is_503_and_nothing_is_kept_until_the_lock_is_gone() {
-    let (_directory, store, mut intruder) = store_and_intruder().await;
-    run(&mut intruder, "BEGIN IMMEDIATE").await;
+    let (_directory, store, intruder) = store_and_intruder().await;
+    run(&intruder, "BEGIN IMMEDIATE");
     store.post("/v1/pushes", push(PUSH_1, vec![call("session")])).await.problem(503, "unavailable");
     store.get("/readyz").await.problem(503, "unavailable");
     // What is committed can be read all the while.
     assert_eq!(store.get("/v1/calls").await.expect(200)["calls"], json!([]));
-    run(&mut intruder, "ROLLBACK").await;
+    run(&intruder, "ROLLBACK");
     store.get("/readyz").await.expect(200);
     assert_eq!(store.push(PUSH_2, vec![call("session")]).await[0]["verdict"], "claimed");
     assert_eq!(metric(&store, r#"privatenumber_store_pushes_total{result="unavailable"}"#), 1.0);
@@ -37,13 +36,12 @@ async fn p8_a_locked_database_is_503_and_nothing_is_kept_until_the_lock_is_gone(
 
 #[tokio::test]
 async fn p4_one_work_that_cannot_be_stored_does_not_fail_those_it_waits_with() {
-    let (_directory, store, mut intruder) = store_and_intruder().await;
+    let (_directory, store, intruder) = store_and_intruder().await;
     run(
-        &mut intruder,
+        &intruder,
         "CREATE TRIGGER poison BEFORE INSERT ON calls WHEN NEW.app_key = 'poison' \
          BEGIN SELECT RAISE(ABORT, 'poisoned'); END",
-    )
-    .await;
+    );
     let pushes = (0..10).map(|number| {
         let mut one = call(&format!("s{number}"));
         if number == 4 {
@@ -68,20 +66,19 @@ async fn p4_one_work_that_cannot_be_stored_does_not_fail_those_it_waits_with() {
 
 #[tokio::test]
 async fn p8_a_commit_that_fails_is_answered_with_neither_success_nor_problem() {
-    let (_directory, store, mut intruder) = store_and_intruder().await;
+    let (_directory, store, intruder) = store_and_intruder().await;
     // A constraint that is checked at COMMIT only.
     run(
-        &mut intruder,
+        &intruder,
         "CREATE TABLE parent (id INTEGER PRIMARY KEY);
          CREATE TABLE child (parent INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
          CREATE TRIGGER spoil AFTER INSERT ON calls BEGIN INSERT INTO child VALUES (1); END",
-    )
-    .await;
+    );
     let answer = store.post("/v1/pushes", push(PUSH_1, vec![call("session")])).await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (500, ""));
     assert_eq!(answer.headers.get("content-type"), None);
 
-    run(&mut intruder, "DROP TRIGGER spoil").await;
+    run(&intruder, "DROP TRIGGER spoil");
     assert_eq!(store.push(PUSH_1, vec![call("session")]).await[0]["verdict"], "claimed");
     store.report(&call_id("session"), PUSH_1, answered(200)).await;
     assert_eq!(store.call(&call_id("session")).await["state"], "answered");
@@ -100,20 +97,56 @@ async fn an_existing_file_is_taken_up_and_a_foreign_or_newer_one_is_refused() {
     assert_eq!(store.push(PUSH_2, vec![call("session")]).await[0]["verdict"], "duplicate");
     close(store).await;
 
-    let mut newer = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    let newer = Connection::open(&path).unwrap();
     run(
-        &mut newer,
+        &newer,
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
          VALUES (999, 'of a later release', 1, x'00', 0)",
-    )
-    .await;
-    newer.close().await.unwrap();
+    );
+    drop(newer);
     assert!(refusal(&path).await.contains("was it written by a newer store, or is its disk full?"));
 
     let foreign = directory.path().join("foreign");
     std::fs::write(&foreign, "this is no database ".repeat(100)).unwrap();
     assert!(refusal(&foreign).await.contains("check that it is a database of this store"));
     assert!(refusal(&foreign.join("below")).await.contains("cannot create the directory"));
+}
+
+/// The tables as 0.1.0 made them, with a call and a parked CDR.
+#[tokio::test]
+async fn a_file_of_0_1_0_is_taken_up_with_what_is_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let old = Connection::open(&path).unwrap();
+    run(&old, include_str!("../../migrations/sqlite/0001_calls_bindings_parked_events.sql"));
+    let id = call_id("session");
+    let record = serde_json::to_string(&privatenumber_contract::Record::default()).unwrap();
+    run(
+        &old,
+        &format!(
+            "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+               installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, \
+               checksum BLOB NOT NULL, execution_time BIGINT NOT NULL);
+             INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+               VALUES (1, 'calls, bindings, parked CDRs, events', 1, x'00', 0);
+             INSERT INTO calls (call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, record) \
+               VALUES ('{id}', 'app', 'session', 'icid', '{PUSH_1}', 1, 1, 1, '{record}');
+             INSERT INTO parked (digest, app_key, push_id, reason, raw, received_at) VALUES ('x', 'app', 'p', 'r', 'raw', 1)"
+        ),
+    );
+    drop(old);
+    let store = Store::at(&path).await;
+    assert_eq!(store.push(PUSH_2, vec![call("session"), call("new")]).await[0]["verdict"], "duplicate");
+    assert_eq!(store.push(PUSH_1, vec![call("session")]).await[0]["verdict"], "claimed");
+    assert_eq!(store.get("/v1/parked").await.expect(200)["parked"][0]["raw"], "raw");
+    close(store).await;
+    // What 0.1.0 goes by is as it was.
+    let new = Connection::open(&path).unwrap();
+    let versions: i64 = new.query_row("SELECT sum(version) FROM _sqlx_migrations", [], |row| row.get(0)).unwrap();
+    assert_eq!(versions, 1);
+    run(&new, "PRAGMA user_version = 999");
+    drop(new);
+    assert!(refusal(&path).await.contains("was it written by a newer store, or is its disk full?"));
 }
 
 async fn refusal(path: &Path) -> String {
@@ -125,7 +158,7 @@ async fn close(store: Store) {
     let Store { app, router, writer_task, .. } = store;
     let database = app.database.clone();
     drop((app, router));
-    writer_task.await.unwrap();
+    writer_task.await.unwrap().unwrap();
     database.close().await;
 }
 
@@ -144,11 +177,11 @@ async fn p7_the_file_is_readable_by_its_owner_only() {
 
 #[tokio::test]
 async fn commits_are_synced_and_the_log_is_written_ahead() {
-    let (_directory, store, mut intruder) = store_and_intruder().await;
-    let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut intruder).await.unwrap().get(0);
+    let (_directory, store, intruder) = store_and_intruder().await;
+    let mode: String = intruder.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
     let calls: Vec<Value> = (0..50).map(|number| call(&number.to_string())).collect();
     assert_eq!(store.push(PUSH_1, calls).await.len(), 50);
-    let count: i64 = sqlx::query("SELECT count(*) FROM calls").fetch_one(&mut intruder).await.unwrap().get(0);
+    let count: i64 = intruder.query_row("SELECT count(*) FROM calls", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 50);
 }

@@ -1,6 +1,7 @@
 //! The store as its users see it: over its router, and as the process it is.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod batches;
 mod bindings;
 mod claims;
 mod document;
@@ -12,3 +13,4 @@ mod process;
 mod reading;
 mod refusals;
 mod support;
+mod texts;

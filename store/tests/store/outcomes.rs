@@ -10,15 +10,24 @@ async fn p3_the_first_outcome_wins_and_repeating_changes_nothing() {
     store.push(PUSH_1, vec![call("session")]).await;
     let id = call_id("session");
     store.pass_ms(500);
-    assert_eq!(store.report(&id, PUSH_1, answered(503)).await, json!({"recorded": 1, "repeated": 0, "refused": 0}));
+    assert_eq!(
+        store.report(&id, PUSH_1, answered(503)).await,
+        json!({"recorded": 1, "repeated": 0, "refused": 0, "worksWaiting": 0})
+    );
     let view = store.call(&id).await;
     assert_eq!((&view["state"], &view["outcome"]), (&json!("answered"), &answered(503)));
     assert_eq!((&view["durationMs"], &view["reportedAt"]), (&json!(12), &json!(crate::support::START + 500)));
 
     store.pass_ms(500);
-    assert_eq!(store.report(&id, PUSH_1, answered(503)).await, json!({"recorded": 0, "repeated": 1, "refused": 0}));
+    assert_eq!(
+        store.report(&id, PUSH_1, answered(503)).await,
+        json!({"recorded": 0, "repeated": 1, "refused": 0, "worksWaiting": 0})
+    );
     let timeout = json!({"class": "maybe_sent", "reason": "timeout"});
-    assert_eq!(store.report(&id, PUSH_1, timeout).await, json!({"recorded": 0, "repeated": 1, "refused": 0}));
+    assert_eq!(
+        store.report(&id, PUSH_1, timeout).await,
+        json!({"recorded": 0, "repeated": 1, "refused": 0, "worksWaiting": 0})
+    );
     assert_eq!(store.call(&id).await, view);
 }
 
@@ -28,7 +37,7 @@ async fn p3_only_the_push_that_holds_the_claim_may_report() {
     store.push(PUSH_1, vec![call("session")]).await;
     store.push(PUSH_2, vec![call("session")]).await;
     let id = call_id("session");
-    let refused = json!({"recorded": 0, "repeated": 0, "refused": 1});
+    let refused = json!({"recorded": 0, "repeated": 0, "refused": 1, "worksWaiting": 0});
     assert_eq!(store.report(&id, PUSH_2, answered(200)).await, refused);
     assert_eq!(store.report("no such call", PUSH_1, answered(200)).await, refused);
     assert_eq!(store.call(&id).await["state"], "pending");
@@ -69,7 +78,7 @@ async fn a_batch_of_1000_is_served_and_one_more_is_refused_as_a_whole() {
     assert_eq!(detail, "`outcomes`: has 1001 entries, may have 1000; split the batch");
     assert_eq!(store.call(&call_id("session")).await["state"], "pending");
     let answer = store.post("/v1/outcomes", batch(1000)).await.expect(200);
-    assert_eq!(answer, json!({"recorded": 1, "repeated": 999, "refused": 0}));
+    assert_eq!(answer, json!({"recorded": 1, "repeated": 999, "refused": 0, "worksWaiting": 0}));
 }
 
 #[tokio::test]

@@ -123,10 +123,10 @@ async fn a_body_is_an_object_and_not_the_list_of_its_members() {
 #[tokio::test]
 async fn a_binding_is_bounded_for_it_is_given_out_with_every_call() {
     let store = Store::in_memory().await;
-    store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(60_000)})).await.expect(201);
+    store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(8_000)})).await.expect(201);
     let detail =
-        store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(66_000)})).await.problem(413, "too-large");
-    assert!(detail.starts_with("the body may have 65536 bytes"), "{detail}");
+        store.put("/v1/bindings/binding-1", json!({"remark": "x".repeat(8_200)})).await.problem(413, "too-large");
+    assert!(detail.starts_with("the body may have 8192 bytes"), "{detail}");
 }
 
 #[tokio::test]

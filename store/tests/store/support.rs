@@ -16,7 +16,7 @@ use privatenumber_store::http::body::BodyLimits;
 use privatenumber_store::http::token::Token;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
-use privatenumber_store::writer::Writer;
+use privatenumber_store::writer::{Writer, WriterDied};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ pub struct Store {
     pub app: Arc<App>,
     pub router: Router,
     pub now: Arc<AtomicI64>,
-    pub writer_task: JoinHandle<()>,
+    pub writer_task: JoinHandle<Result<(), WriterDied>>,
 }
 
 pub struct Answer {

@@ -1,7 +1,7 @@
 //! A business that dies, freezes, or behaves badly.
 
 use anyhow::Result;
-use end_to_end::business::Business;
+use harness::business::Business;
 use privatenumber_sim::business::{Mode, Temper};
 
 use super::{Plan, start_again};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use end_to_end::gateway::Gateway;
+use harness::gateway::Gateway;
 use serde_json::Value;
 
 use super::{Plan, start_again};

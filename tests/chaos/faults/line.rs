@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use end_to_end::fault::{Fault, FaultProxy};
-use privatenumber_contract::paths;
+use harness::fault::{CLAIMS, Fault, FaultProxy, OUTCOMES, Requests};
 
 use super::Plan;
 use crate::stack::CALLBACK_PATH;
@@ -18,7 +17,7 @@ pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<
             cut(&mut plan, line).await?;
             continue;
         }
-        let path = plan.choice(&[paths::PUSHES, paths::PUSHES, paths::OUTCOMES])?;
+        let requests = plan.choice(&[CLAIMS, CLAIMS, OUTCOMES])?;
         let delay = plan.milliseconds(100, 4_000);
         // Anybody may answer 200 to anything: it is no commit unless the store says so.
         let status = plan.choice(&[200, 500, 502, 503])?;
@@ -30,7 +29,7 @@ pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<
             ("store answer late", Fault::DelayAnswer(delay)),
             ("store answer made up", Fault::Status(status)),
         ])?;
-        disturb(&mut plan, line, path, name, fault).await;
+        disturb(&mut plan, line, requests, name, fault).await;
     }
     Ok(())
 }
@@ -51,16 +50,16 @@ pub async fn strike_business_line(mut plan: Plan, line: &mut FaultProxy) -> Resu
             ("callback's answer cut off", Fault::CutAnswer),
             ("callback's answer late", Fault::DelayAnswer(delay)),
         ])?;
-        disturb(&mut plan, line, CALLBACK_PATH, name, fault).await;
+        disturb(&mut plan, line, Requests::to(&[CALLBACK_PATH]), name, fault).await;
     }
     Ok(())
 }
 
 /// Meets some requests in a row, for a while at most.
-async fn disturb(plan: &mut Plan, line: &FaultProxy, path: &'static str, name: &'static str, fault: Fault) {
+async fn disturb(plan: &mut Plan, line: &FaultProxy, requests: Requests, name: &'static str, fault: Fault) {
     plan.journal.fault(name);
     let times = 1 + usize::try_from(plan.random.below(40)).unwrap_or_default();
-    line.strike_times(path, fault, times);
+    line.strike_times(requests, fault, times);
     plan.last(500, 4_000).await;
     line.heal();
 }

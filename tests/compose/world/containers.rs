@@ -1,11 +1,11 @@
 //! Where a story takes place: containers. Between gateway and store there is nothing but their network.
 
 use anyhow::{Context, Result};
-use end_to_end::business::Business;
-use end_to_end::containers::{GatewayService, Project};
-use end_to_end::directory::Directory;
-use end_to_end::gateway::Options;
-use end_to_end::store::Store;
+use harness::business::Business;
+use harness::containers::{GatewayService, Project};
+use harness::directory::Directory;
+use harness::gateway::Options;
+use harness::store::Store;
 
 use super::World;
 

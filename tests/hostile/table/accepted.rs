@@ -117,8 +117,8 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     let (request, body) = push("two content types");
     rows.push(recorded("two content types", request.also("content-type", "text/plain").body(body)));
     let chunked = fee(&[&one("chunks")]);
-    let chunks: Vec<_> = chunked.as_bytes().chunks(7).map(end_to_end::raw::chunk).collect();
-    let body = [chunks.concat(), end_to_end::raw::last_chunk(&[("x-checked", "yes")])].concat();
+    let chunks: Vec<_> = chunked.as_bytes().chunks(7).map(harness::raw::chunk).collect();
+    let body = [chunks.concat(), harness::raw::last_chunk(&[("x-checked", "yes")])].concat();
     rows.push(recorded("chunks and trailers", signed.push().also("transfer-encoding", "chunked").raw_body(body)));
     rows
 }

@@ -1,6 +1,6 @@
 //! Bodies that are no push: 400 with a pointer and a reason.
 
-use super::{Row, Signed, cdr, fee};
+use super::{Row, Signed, cdr, fee, largest_body};
 
 const KEYS: &str = "must be a JSON object in which no key is there more than once";
 const ARRAY: &str = "must be a JSON object, found an array";
@@ -104,19 +104,21 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     let one = cdr("too-many", &[]);
     let many = |count: usize| fee(&vec![one.as_str(); count]);
     rows.push(refused(signed, "51 CDRs", many(51).as_bytes(), "/feeLst", &list("51")));
-    rows.push(refused(signed, "500 CDRs", many(500).as_bytes(), "/feeLst", &list("500")));
+    rows.push(refused(signed, "400 CDRs", many(400).as_bytes(), "/feeLst", &list("400")));
     let nulls = fee(&vec!["null"; 20_000]);
     rows.push(refused(signed, "20000 nulls", nulls.as_bytes(), "/feeLst", &list("20000")));
     let deep = "[".repeat(100_000);
     rows.push(refused(signed, "100000 open arrays", deep.as_bytes(), "", ARRAY));
-    let deep = "{\"a\":".repeat(100_000);
-    rows.push(refused(signed, "100000 open objects", deep.as_bytes(), "", &not_json(1, 500_000)));
-    let large = vec![b' '; 1_048_577];
-    rows.push(Row::refused("1 MiB and a byte", signed.push().body(large), 413, None, TOO_LARGE));
+    let deep = "{\"a\":".repeat(50_000);
+    rows.push(refused(signed, "50000 open objects", deep.as_bytes(), "", &not_json(1, 250_000)));
+    let large = vec![b' '; largest_body() + 1];
+    rows.push(Row::refused("the largest body and a byte", signed.push().body(large), 413, None, &too_large()));
     rows
 }
 
-pub(super) const TOO_LARGE: &str = "the body is larger than 1048576 bytes";
+pub(super) fn too_large() -> String {
+    format!("the body is larger than {} bytes", largest_body())
+}
 
 fn refused(signed: &Signed, what: &str, body: &[u8], pointer: &'static str, reason: &str) -> Row {
     let what = format!("body {}", what.chars().take(60).collect::<String>());

@@ -1,6 +1,6 @@
 //! Headers that a push cannot have: 405, 415, 413 and every kind of 401.
 
-use super::bodies::TOO_LARGE;
+use super::bodies::too_large;
 use super::{Row, Signed, cdr, fee};
 
 const MISSING: &str = "no X-AKSK or X-WSSE header";
@@ -118,7 +118,7 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
 
     for length in ["1048577", "4294967296", "9223372036854775807"] {
         let request = push().also("content-length", length).raw_body("{");
-        refuse(&format!("a length of {length}"), request, 413, TOO_LARGE);
+        refuse(&format!("a length of {length}"), request, 413, &too_large());
     }
     rows
 }

@@ -8,7 +8,8 @@ mod parked;
 mod paths;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::raw::{Connection, RawAnswer};
+use harness::configuration::Configuration;
+use harness::raw::{Connection, RawAnswer};
 use serde_json::{Value, json};
 
 /// The answer to a push that is recorded or parked.
@@ -219,6 +220,11 @@ pub fn cdr(session: &str, changes: &[(&str, Option<&str>)]) -> String {
     let new = changes.iter().filter_map(|(key, value)| value.map(|value| (*key, value)));
     let members: Vec<_> = kept.chain(new).map(|(key, value)| format!("\"{key}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
+}
+
+/// The largest body that the shipped configuration takes, bytes.
+pub fn largest_body() -> usize {
+    Configuration::shipped().and_then(|mut shipped| shipped.max_body_bytes()).unwrap()
 }
 
 /// A push of these elements.

@@ -1,6 +1,6 @@
 //! CDRs that cannot be used: the push is answered 200, the CDR is kept with its reason, and the one beside it is recorded.
 
-use super::{Expected, Row, Signed, cdr, fee};
+use super::{Expected, Row, Signed, cdr, fee, largest_body};
 
 pub fn rows(signed: &Signed) -> Vec<Row> {
     let (number, long) = (r#""+8617010000099""#, |length: usize| format!("\"{}\"", "9".repeat(length)));
@@ -113,7 +113,7 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     rows.push(row);
     // What grows most on its way into the store: three bytes for each that is no character.
     let head = b"{\"eventType\":\"fee\",\"feeLst\":[\"";
-    let filling = vec![0xff; 1_048_576 - head.len() - 3];
+    let filling = vec![0xff; largest_body() - head.len() - 3];
     let raw = format!("\"{}\"", "\u{fffd}".repeat(filling.len()));
     rows.push(Row {
         what: "parked: as many bytes that are no UTF-8 as a push may have".to_owned(),

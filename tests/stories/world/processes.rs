@@ -1,14 +1,15 @@
 //! Where a story takes place: processes on 127.0.0.1, with a proxy between gateway and store that can strike.
 
 use anyhow::Result;
-use end_to_end::business::Business;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary::EnvoyBinary;
-use end_to_end::fault::FaultProxy;
-use end_to_end::gateway::Options;
-use end_to_end::store::Store;
+use harness::business::Business;
+use harness::directory::Directory;
+use harness::envoy_binary::{self, EnvoyBinary};
+use harness::fault::FaultProxy;
+use harness::gateway::Options;
+use harness::stack::Stack;
+use harness::store::Store;
 
-use super::{World, envoy};
+use super::World;
 
 pub type Between = FaultProxy;
 
@@ -24,21 +25,23 @@ pub struct Started {
 }
 
 pub async fn start(directory: &Directory, business_arguments: &[&str]) -> Result<Started> {
-    let store = Store::start(directory).await?;
-    let faults = FaultProxy::start(store.address()).await?;
-    let business = Business::start(directory, "business", business_arguments).await?;
+    let gateway = envoy_binary::for_tests()?;
+    let stack = Stack::new(directory.clone(), gateway.clone());
+    let store = stack.store().start().await?;
+    let faults = stack.faults(store.address()).await?;
+    let business = stack.business("business").arguments(business_arguments).start().await?;
     let (store_address, business_address) = (faults.address().to_owned(), business.address().to_owned());
-    Ok(Started { store, faults, business, gateway: envoy()?, store_address, business_address })
+    Ok(Started { store, faults, business, gateway, store_address, business_address })
 }
 
 /// What one more gateway is to be, and where it finds the business.
 pub fn another_gateway(world: &World) -> Result<(Options, String)> {
-    Ok((Options::new(envoy()?, world.faults.address()), world.business.address().to_owned()))
+    Ok((Options::new(envoy_binary::for_tests()?, world.faults.address()), world.business.address().to_owned()))
 }
 
 /// A second business, and where the gateway finds it.
 pub async fn another_business(directory: &Directory, _: &Between) -> Result<(Business, String)> {
-    let business = Business::start(directory, "another-business", &[]).await?;
+    let business = harness::business::Start::new(directory, "another-business").start().await?;
     let address = business.address().to_owned();
     Ok((business, address))
 }

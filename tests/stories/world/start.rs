@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::business::{Business, Callback};
-use end_to_end::configuration::HeadersMode;
-use end_to_end::directory::Directory;
-use end_to_end::envoy_binary;
-use end_to_end::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
-use end_to_end::huawei::{Huawei, calls};
-use end_to_end::store::Store;
-use end_to_end::wait;
+use harness::business::{Business, Callback};
+use harness::configuration::HeadersMode;
+use harness::demo;
+use harness::directory::Directory;
+use harness::gateway::{BusinessAt, Gateway, Options};
+use harness::huawei::{Huawei, calls};
+use harness::store::Store;
+use harness::wait;
 use privatenumber_contract::{Binding, CallState, CallView};
 use privatenumber_sim::huawei::Cdr;
 
 use super::place::{self, Between};
-
-/// The binding that the samples name.
-pub const SUBSCRIPTION: &str = "11111111-2222-4333-8444-555555555501";
 
 /// How long anything that must happen may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,8 +99,8 @@ impl World {
     }
 
     pub async fn register_demo_binding(&self) -> Result<Binding> {
-        let binding = demo_binding();
-        self.store.register(SUBSCRIPTION, &binding).await?;
+        let binding = demo::binding();
+        self.store.register(demo::SUBSCRIPTION_ID, &binding).await?;
         Ok(binding)
     }
 
@@ -164,38 +161,7 @@ impl World {
     }
 }
 
-/// The Envoy that is asked for, or the default.
-pub fn envoy() -> Result<envoy_binary::EnvoyBinary> {
-    let version = std::env::var("PRIVATENUMBER_ENVOY_VERSION").ok().filter(|version| !version.is_empty());
-    envoy_binary::find(version.as_deref(), |what| println!("{what}"))
-}
-
 /// Answered calls that no other story makes.
 pub fn cdrs(seed: u64, count: usize) -> Vec<Cdr> {
     calls(seed).take(count).collect()
-}
-
-pub fn demo_binding() -> Binding {
-    Binding {
-        id: Some(1),
-        ak: Some(DEMO_AK.to_owned()),
-        orig_num: Some("+8617010000011".into()),
-        private_num: Some("+8617010000001".into()),
-        record_flag: Some(true),
-        record_hint_tone: Some("recordHintTone.wav".to_owned()),
-        max_duration: Some(60),
-        last_min_voice: None,
-        user_data: Some("1499268874687315968".into()),
-        call_direction: Some(0),
-        subscription_id: Some(SUBSCRIPTION.to_owned()),
-        status: Some(1),
-        business_type: None,
-        bind_response: Some(r#"{"resultcode":"0","resultdesc":"Success"}"#.into()),
-        unbind_response: None,
-        binding_duration: Some(5),
-        bind_time: Some(1_767_578_000_000),
-        unbind_time: None,
-        created_at: Some(1_767_578_000_000),
-        remark: Some("demo".to_owned()),
-    }
 }

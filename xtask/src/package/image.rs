@@ -172,7 +172,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    use end_to_end::directory::Directory;
+    use harness::directory::Directory;
     use serde_json::{Value, json};
 
     use super::{Variant, write};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::directory::Directory;
-use end_to_end::products;
+use harness::directory::Directory;
+use harness::products;
 
 use super::digest;
 use super::module::{self, Module};

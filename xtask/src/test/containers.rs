@@ -1,6 +1,6 @@
 //! The stories against the containers of `docker-compose.yml`.
 
-use end_to_end::containers::Engine;
+use harness::containers::Engine;
 
 use super::report::Report;
 use super::tests;

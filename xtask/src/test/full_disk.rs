@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use end_to_end::products;
+use harness::products;
 
 use super::report::{Report, Tests};
 use super::run_tests;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::products;
+use harness::products;
 
 /// Calls that must not stand in the filter's sources.
 const FORBIDDEN: [&str; 20] = [

@@ -1,7 +1,7 @@
 //! Envoy with nothing but its router, which mirrors requests.
 
 use anyhow::{Context, Result};
-use end_to_end::configuration::Configuration;
+use harness::configuration::Configuration;
 use serde_json::{Value, json};
 
 use crate::pushes::{CONTROL_BATCHES, CONTROL_PUSH, PUSH_PATH, control_callbacks};

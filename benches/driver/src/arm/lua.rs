@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use end_to_end::configuration::Configuration;
-use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use harness::products;
 use serde_json::json;
 
 use super::control::replace_filter;

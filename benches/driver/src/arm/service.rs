@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use end_to_end::configuration::Configuration;
-use end_to_end::directory::Directory;
-use end_to_end::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
-use end_to_end::process::{Process, Start};
-use end_to_end::products;
+use harness::configuration::Configuration;
+use harness::directory::Directory;
+use harness::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use harness::process::{Process, Start};
+use harness::products;
 use serde_json::json;
 
 use super::Arm;
@@ -19,7 +19,12 @@ use crate::pushes::PUSH_PATH;
 /// How long a service may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts the service of `arm` with the addresses of the sinks and returns it with its own, `127.0.0.1:PORT`.
+/// Whether `arm` is such a service.
+pub const fn is_one(arm: Arm) -> bool {
+    matches!(arm, Arm::Rust | Arm::RustBatch | Arm::Node | Arm::StackRust | Arm::StackRustBatch)
+}
+
+/// Starts the service of `arm` with the addresses of store and business and returns it with its own, `127.0.0.1:PORT`.
 pub async fn start(
     arm: Arm,
     directory: &Directory,
@@ -28,8 +33,12 @@ pub async fn start(
     workers: u32,
 ) -> Result<(Process, String)> {
     let log = directory.join("service.log");
+    let rust = |log| -> Result<Start> {
+        Ok(Start::new("the Rust service", products::target_directory()?.join("module/peer-service"), log))
+    };
     let start = match arm {
-        Arm::Rust => Start::new("the Rust service", products::target_directory()?.join("module/peer-service"), log),
+        Arm::Rust | Arm::StackRust => rust(log)?,
+        Arm::RustBatch | Arm::StackRustBatch => rust(log)?.argument("--batch"),
         Arm::Node => Start::new("the Node service", "node", log).argument(node_service()?.join("server.mjs")),
         _ => bail!("{arm:?} has no service"),
     };

@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 
-use privatenumber_contract::{CallReport, Private};
+use privatenumber_contract::limits::PUSH_CDRS;
+use privatenumber_contract::{CallReport, CdrText, Private};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use time::PrimitiveDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 
 use crate::answer::Refusal;
 
-/// Huawei merges at most that many CDRs into one push.
-const MAX_CDRS: usize = 50;
+/// How long after the store granted it a claim without an outcome reads as `unknown`, milliseconds.
+const TTL_MS: u32 = 15 * 60 * 1000;
 /// A CDR time, UTC.
 const MOMENT: StaticFormatDescription = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
 
@@ -25,8 +27,9 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Body<'a> {
     #[serde(borrow)]
     event_type: Text<'a>,
+    /// Each as it came, because the store keeps the text.
     #[serde(borrow)]
-    fee_lst: Vec<Cdr<'a>>,
+    fee_lst: Vec<&'a RawValue>,
 }
 
 /// What is used of a CDR, under Huawei's names.
@@ -67,13 +70,8 @@ struct Cdr<'a> {
     user_data: Option<Text<'a>>,
 }
 
-/// The calls of a push of `app_key`. `ak`: the business of calls without a binding. `claim_deadline`: epoch milliseconds.
-pub fn read<'a>(
-    body: &'a [u8],
-    app_key: &str,
-    ak: &'a str,
-    claim_deadline: i64,
-) -> Result<Vec<CallReport<'a>>, Refusal> {
+/// The calls of a push of `app_key`. `ak`: the business of calls without a binding. `now_ms`: epoch milliseconds.
+pub fn read<'a>(body: &'a [u8], app_key: &str, ak: &'a str, now_ms: i64) -> Result<Vec<CallReport<'a>>, Refusal> {
     // serde's own message may hold a value of the body.
     let Body { event_type, fee_lst } = serde_json::from_slice(body).map_err(|error| {
         Refusal::Invalid(format!("not a push of CDRs: error at line {}, column {}", error.line(), error.column()))
@@ -81,22 +79,29 @@ pub fn read<'a>(
     if event_type.0 != "fee" {
         return Err(Refusal::Invalid("/eventType: expected \"fee\"".to_owned()));
     }
-    if fee_lst.is_empty() || fee_lst.len() > MAX_CDRS {
-        return Err(Refusal::Invalid(format!("/feeLst: must be an array of 1 to {MAX_CDRS} CDRs")));
+    if fee_lst.is_empty() || fee_lst.len() > PUSH_CDRS {
+        return Err(Refusal::Invalid(format!("/feeLst: must be an array of 1 to {PUSH_CDRS} CDRs")));
     }
     fee_lst
         .into_iter()
         .enumerate()
-        .map(|(index, cdr)| {
-            cdr.report(app_key, ak, claim_deadline)
-                .map_err(|field| Refusal::Invalid(format!("/feeLst/{index}/{field}: missing or not acceptable")))
+        .map(|(index, text)| {
+            let wrong = |what: &str| Refusal::Invalid(format!("/feeLst/{index}{what}: missing or not acceptable"));
+            let cdr: Cdr<'a> = serde_json::from_str(text.get()).map_err(|_| wrong(""))?;
+            cdr.report(text, app_key, ak, now_ms).map_err(|field| wrong(&format!("/{field}")))
         })
         .collect()
 }
 
 impl<'a> Cdr<'a> {
     /// The name of the field that is wrong as the error.
-    fn report(self, app_key: &str, ak: &'a str, claim_deadline: i64) -> Result<CallReport<'a>, &'static str> {
+    fn report(
+        self,
+        text_as_it_came: &'a RawValue,
+        app_key: &str,
+        ak: &'a str,
+        now_ms: i64,
+    ) -> Result<CallReport<'a>, &'static str> {
         mandatory("spId", &self.sp_id)?;
         mandatory("sessionId", &self.session_id)?;
         mandatory("bindNum", &self.bind_num)?;
@@ -117,7 +122,8 @@ impl<'a> Cdr<'a> {
             app_key: self.app_key.0,
             session_id: Private::new(self.session_id.0),
             icid: text(self.icid).unwrap_or_default(),
-            claim_deadline,
+            claim_deadline: now_ms.saturating_add(TTL_MS.into()),
+            ttl_ms: Some(TTL_MS.into()),
             callin_time: call_in_time.or(fwd_start_time),
             answer_time: moment("fwdAnswerTime", self.fwd_answer_time)?,
             disconnect_time: call_end_time.or(fail_time),
@@ -133,6 +139,8 @@ impl<'a> Cdr<'a> {
                 Some(1) => Some(true),
                 Some(_) => return Err("recordFlag"),
             },
+            cdr: Some(CdrText::Json(text_as_it_came)),
+            warnings: Vec::new(),
         })
     }
 }
@@ -172,6 +180,8 @@ mod tests {
         assert_eq!(calls[1].orig_num.as_ref().unwrap().expose(), "+8617010000011", "A was called");
         assert_eq!((calls[0].callin_time, calls[0].answer_time), (Some(1_767_580_203_000), Some(1_767_580_206_000)));
         assert_eq!((calls[1].answer_time, calls[0].record_flag), (None, Some(true)));
+        let text = str::from_utf8(calls[2].cdr.as_ref().unwrap().as_bytes()).unwrap();
+        assert!(text.starts_with("{\n") && str::from_utf8(body).unwrap().contains(text), "the CDR's text is verbatim");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use privatenumber_contract::Private;
-use sha2::Sha256;
+use privatenumber_contract::{Private, PushId};
+use sha2::{Digest as _, Sha256};
 use time::PrimitiveDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
@@ -15,6 +15,25 @@ use time::macros::format_description;
 const CREATED_WINDOW_MS: u64 = 24 * 60 * 60 * 1000;
 /// `Created`, UTC.
 const CREATED: StaticFormatDescription = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+
+/// The first half of the SHA-256 of nonce and `Created`, as 32 hex digits.
+#[derive(Clone, Copy)]
+pub struct SignedHash([u8; 32]);
+
+impl SignedHash {
+    fn of(nonce: &str, created: &str) -> Self {
+        let hash = Sha256::new().chain_update(nonce).chain_update(created).finalize();
+        let mut half = [0; 16];
+        half.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        // A push id has the same form.
+        Self(PushId::from_bytes(half).to_hex())
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
 
 /// Checks the credentials of one application.
 pub struct Authenticator {
@@ -67,8 +86,9 @@ impl Authenticator {
         &self.app_key
     }
 
-    /// Whether the application signed a request; why not as the error. `now_ms`: epoch milliseconds.
-    pub fn check(&self, headers: &HeaderMap, now_ms: i64) -> Result<(), &'static str> {
+    /// What a request's signature covered, as [`Signature`](privatenumber_contract::Signature) tells it, if the application
+    /// signed the request; why not as the error. `now_ms`: epoch milliseconds.
+    pub fn check(&self, headers: &HeaderMap, now_ms: i64) -> Result<SignedHash, &'static str> {
         const MALFORMED: &str = "the credentials are not a well-formed UsernameToken";
         let header = headers.get("x-aksk").ok_or("no X-AKSK header")?.to_str().map_err(|_| MALFORMED)?;
         let Some(UsernameToken {
@@ -94,7 +114,7 @@ impl Authenticator {
         if now_ms.abs_diff(created_ms.saturating_mul(1000)) > CREATED_WINDOW_MS {
             return Err("Created is too far from the current time");
         }
-        Ok(())
+        Ok(SignedHash::of(nonce, created))
     }
 }
 
@@ -108,16 +128,19 @@ mod tests {
     /// 2026-01-05T02:30:24Z.
     const CREATED_MS: i64 = 1_767_580_224_000;
 
-    fn check(secret: &str, now_ms: i64) -> Result<(), &'static str> {
+    fn check(secret: &str, now_ms: i64) -> Result<String, &'static str> {
         let value = r#"UsernameToken Username="demoAppKey000000000000000001", PasswordDigest="z0ytACClB36QnftE0n6/Zc9t/I88SqTPwoGVykpBLcQ=", Nonce="00112233445566778899aabbccddeeff", Created="2026-01-05T02:30:24Z""#;
         let headers = HeaderMap::from_iter([("x-aksk".parse().unwrap(), HeaderValue::from_static(value))]);
         let secret = Private::from(secret);
-        Authenticator::new("demoAppKey000000000000000001".to_owned(), &secret).unwrap().check(&headers, now_ms)
+        let authenticator = Authenticator::new("demoAppKey000000000000000001".to_owned(), &secret).unwrap();
+        authenticator.check(&headers, now_ms).map(|hash| hash.as_str().to_owned())
     }
 
     #[test]
     fn the_worked_example_is_genuine_for_a_day() {
-        assert_eq!(check("fictitious-app-secret-0001", CREATED_MS), Ok(()));
+        // Python: hashlib.sha256(b"00112233445566778899aabbccddeeff2026-01-05T02:30:24Z").hexdigest()[:32]
+        let hash = "04b0314759f3243e16ed1877ee65b009".to_owned();
+        assert_eq!(check("fictitious-app-secret-0001", CREATED_MS), Ok(hash));
         assert!(check("fictitious-app-secret-0002", CREATED_MS).is_err());
         assert!(check("fictitious-app-secret-0001", CREATED_MS + 86_401_000).is_err());
         assert!(check("fictitious-app-secret-0001", CREATED_MS - 86_401_000).is_err());

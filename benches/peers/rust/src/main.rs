@@ -3,6 +3,7 @@
 //! A peer for the benchmark, see `benches/peers/README.md`.
 
 mod answer;
+mod batches;
 mod callback;
 mod cdr;
 mod client;

@@ -12,12 +12,11 @@ use axum::routing::post;
 
 use crate::answer::{Refusal, SUCCESS};
 use crate::cdr;
-use crate::service::{Service, now_ms};
+use crate::credentials::SignedHash;
+use crate::service::{Received, Service};
 
 /// Largest body, bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// How long after its push a call without an outcome reads as `unknown`, milliseconds.
-const CLAIM_DEADLINE_MS: i64 = 15 * 60 * 1000;
 
 /// The one route there is. Another method is answered 405, a larger body 413.
 pub fn router(service: Arc<Service>) -> Router {
@@ -26,7 +25,8 @@ pub fn router(service: Arc<Service>) -> Router {
 
 /// The headers of a push are good. Comes before the body, which is not read otherwise.
 struct Signed {
-    now_ms: i64,
+    received: Received,
+    hash: SignedHash,
 }
 
 impl FromRequestParts<Arc<Service>> for Signed {
@@ -38,15 +38,15 @@ impl FromRequestParts<Arc<Service>> for Signed {
         if !media_type.trim().eq_ignore_ascii_case("application/json") {
             return Err(Refusal::UnsupportedMediaType);
         }
-        let now_ms = now_ms();
-        service.authenticator.check(&parts.headers, now_ms).map_err(Refusal::Unauthorized)?;
-        Ok(Self { now_ms })
+        let received = Received::now();
+        let hash = service.authenticator.check(&parts.headers, received.at_ms).map_err(Refusal::Unauthorized)?;
+        Ok(Self { received, hash })
     }
 }
 
 async fn push(State(service): State<Arc<Service>>, signed: Signed, body: Bytes) -> Result<Response, Refusal> {
-    let claim_deadline = signed.now_ms.saturating_add(CLAIM_DEADLINE_MS);
-    let calls = cdr::read(&body, service.authenticator.app_key(), &service.ak, claim_deadline)?;
-    service.record(calls, signed.now_ms).await?;
+    let Signed { received, hash } = signed;
+    let calls = cdr::read(&body, service.authenticator.app_key(), &service.ak, received.at_ms)?;
+    service.record(calls, received, hash).await?;
     Ok(([(CONTENT_TYPE, "application/json")], SUCCESS).into_response())
 }

@@ -23,6 +23,9 @@ pub struct Settings {
     /// The business; its callback address is /callback there
     #[arg(long, value_name = "http://HOST:PORT", value_parser = origin)]
     pub business: Uri,
+    /// Ask the store for many pushes in one request, and report many outcomes in one
+    #[arg(long)]
+    pub batch: bool,
     /// Worker threads
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     pub workers: u8,

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::client::{Client, USER_AGENT};
 
-/// So many outcomes are reported at a time: a store takes only so many connections.
+/// So many reports of outcomes are sent at a time: a store takes only so many connections.
 const REPORTS_AT_A_TIME: usize = 256;
 
 /// The store did not say that it has committed. Anything may have become of the request.
@@ -21,6 +21,7 @@ pub struct NotCommitted;
 pub struct Store {
     client: Client,
     pushes: Uri,
+    batches: Uri,
     outcomes: Uri,
     reports: Semaphore,
 }
@@ -31,6 +32,7 @@ impl Store {
         Ok(Self {
             client: Client::new(Duration::from_secs(30)),
             pushes: at(origin, paths::PUSHES)?,
+            batches: at(origin, paths::PUSH_BATCHES)?,
             outcomes: at(origin, paths::OUTCOMES)?,
             reports: Semaphore::new(REPORTS_AT_A_TIME),
         })
@@ -44,10 +46,20 @@ impl Store {
         if status == StatusCode::OK && committed == Some(push.push_id) { Ok(body) } else { Err(NotCommitted) }
     }
 
-    /// Tells what became of one callback.
-    pub async fn report(&self, report: OutcomeReport) -> Result<(), NotCommitted> {
+    /// Has the pushes of a [`PushBatch`](privatenumber_contract::PushBatch) committed, of which `body` is the JSON. Returns the
+    /// JSON of a [`PushBatchAnswer`](privatenumber_contract::PushBatchAnswer).
+    pub async fn commit_batch(&self, body: Vec<u8>) -> Result<Bytes, NotCommitted> {
+        let request = post(&self.batches, Ok(body)).ok_or(NotCommitted)?;
+        match self.client.send(request).await {
+            Ok((StatusCode::OK, _, body)) => Ok(body),
+            _ => Err(NotCommitted),
+        }
+    }
+
+    /// Tells what became of callbacks.
+    pub async fn report(&self, outcomes: Vec<OutcomeReport>) -> Result<(), NotCommitted> {
         let _slot = self.reports.acquire().await.map_err(|_| NotCommitted)?;
-        let outcomes = Outcomes { outcomes: vec![report] };
+        let outcomes = Outcomes { outcomes };
         let request = post(&self.outcomes, serde_json::to_vec(&outcomes)).ok_or(NotCommitted)?;
         match self.client.send(request).await {
             Ok((StatusCode::OK, _, _)) => Ok(()),

@@ -1,98 +1,155 @@
-//! The embedded engine: one SQLite file in WAL mode, every commit synced to disk, one connection that writes and several
-//! that only read.
+//! The embedded engine: one SQLite file in WAL mode, every commit synced to disk, one connection that writes and several that only
+//! read.
 
+mod migrate;
 mod read;
+mod readers;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
-
-/// The tables, in the order in which they came to be. A migration that was released is never edited.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "calls, bindings, parked CDRs, events",
-    include_str!("../../../migrations/sqlite/0001_calls_bindings_parked_events.sql"),
-)];
+use readers::Readers;
 
 /// How large the write-ahead log stays once everything in it is in the database, bytes.
-const JOURNAL_MAX_BYTES: &str = "67108864";
+const JOURNAL_MAX_BYTES: i64 = 64 << 20;
+
+/// After how many pages of 4 KiB in the write-ahead log they are brought into the database: as many as the log may keep. The pages of the
+/// indexes change again and again, and are brought there once for many commits.
+const CHECKPOINT_PAGES: i64 = 16_000;
+
+/// Pages the writing connection keeps in memory, KiB. The indexes are written at random places.
+const CACHE_KIB: i64 = 64 << 10;
+
+/// Prepared statements each connection keeps.
+const STATEMENTS: usize = 64;
 
 /// An open SQLite database.
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
-    /// One connection: SQLite has one writer at a time.
-    writer: SqlitePool,
-    /// Read-only connections; in memory the writer itself, because there the database is the connection.
-    readers: SqlitePool,
-    in_memory: bool,
+    writing: Arc<Mutex<Writing>>,
+    readers: Readers,
+}
+
+/// The one connection that writes; SQLite has one writer at a time.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    /// `None` once the database is closed, or when a connection was given up.
+    connection: Option<Connection>,
+    place: Place,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+enum Place {
+    File {
+        path: PathBuf,
+        busy_timeout: Duration,
+    },
+    /// The database is the connection.
+    Memory,
+    Closed,
 }
 
 impl Sqlite {
-    pub(crate) async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         let file = path.display().to_string();
         prepare_file(path)?;
-        let base = SqliteConnectOptions::new()
-            .filename(path)
-            .busy_timeout(options.busy_timeout)
-            // A row can be megabytes, and a page ends when it has enough of them.
-            .row_buffer_size(1)
-            .disable_statement_logging();
-        let write = base
-            .clone()
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            // A backup or a long query holds the log back; it shrinks to this afterwards.
-            .pragma("journal_size_limit", JOURNAL_MAX_BYTES);
-        let writer = pool(1)
-            .connect_with(write)
-            .await
+        let mut connection = open_writer(path, options.busy_timeout)
             .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
-        migrate(&writer, &file).await?;
-        let readers = pool(options.readers.max(1)).connect_lazy_with(base.read_only(true));
-        Ok(Self { writer, readers, in_memory: false })
+        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
+        let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
+        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place }));
+        let readers = Readers::of_file(path.to_owned(), options);
+        Ok(Self { writing, readers })
     }
 
-    pub(crate) async fn open_in_memory() -> Result<Self, OpenError> {
-        let file = ":memory:".to_owned();
-        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true).disable_statement_logging();
-        let writer = pool(1)
-            .connect_with(options)
-            .await
-            .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
-        migrate(&writer, &file).await?;
-        Ok(Self { readers: writer.clone(), writer, in_memory: true })
+    pub(crate) fn open_in_memory() -> Result<Self, OpenError> {
+        let file = || ":memory:".to_owned();
+        let mut connection = Connection::open_in_memory()
+            .and_then(|connection| {
+                connection.pragma_update(None, "foreign_keys", true)?;
+                connection.set_prepared_statement_cache_capacity(STATEMENTS);
+                Ok(connection)
+            })
+            .map_err(|error| OpenError::Engine { file: file(), reason: describe(&error) })?;
+        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: file(), reason })?;
+        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place: Place::Memory }));
+        Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })
     }
 
+    /// The connection that writes, as soon as nobody else uses it.
+    pub(crate) fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it lives in memory, where a commit waits for nothing.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.readers, Readers::Memory(_))
+    }
+
+    /// Brings everything into the file and closes it.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
-        if !self.in_memory
-            && let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await
+        let writing = Arc::clone(&self.writing);
+        let close = move || writing.lock().unwrap_or_else(PoisonError::into_inner).close();
+        if self.is_in_memory() {
+            close();
+        } else if let Err(error) = tokio::task::spawn_blocking(close).await {
+            tracing::error!(%error, "the database was not closed in good order");
+        }
+    }
+}
+
+impl Writing {
+    /// The connection; opens it anew if it was given up.
+    fn connection(&mut self) -> Result<&mut Option<Connection>, EngineError> {
+        match (&self.connection, &self.place) {
+            (Some(_), _) => {}
+            (None, Place::File { path, busy_timeout }) => self.connection = Some(open_writer(path, *busy_timeout)?),
+            (None, Place::Memory | Place::Closed) => return Err(closed()),
+        }
+        Ok(&mut self.connection)
+    }
+
+    fn close(&mut self) {
+        let place = std::mem::replace(&mut self.place, Place::Closed);
+        let Some(connection) = self.connection.take() else { return };
+        if let Place::File { .. } = place
+            && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
             // Nothing is lost: the next start reads the write-ahead log.
             tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
         }
-        self.writer.close().await;
     }
 }
 
-/// A pool whose connections live as long as it does.
-fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .acquire_timeout(Duration::from_secs(30))
+fn closed() -> EngineError {
+    EngineError::Unavailable("the database is closed".to_owned())
+}
+
+/// A connection that nobody else uses at the same time, so that SQLite need not lock it.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+
+fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    // A backup or a long query holds the log back; it shrinks to this afterwards.
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(connection)
 }
 
 /// Makes the directory and the file. What the file holds is personal, so only its owner may read it; the files SQLite
@@ -115,18 +172,8 @@ fn prepare_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-async fn migrate(writer: &SqlitePool, file: &str) -> Result<(), OpenError> {
-    let migrations = MIGRATIONS.map(|(version, description, sql)| {
-        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.to_vec())
-        .run(writer)
-        .await
-        .map_err(|error| OpenError::Migration { file: file.to_owned(), reason: error.to_string() })
-}
-
-impl From<sqlx::Error> for EngineError {
-    fn from(error: sqlx::Error) -> Self {
+impl From<rusqlite::Error> for EngineError {
+    fn from(error: rusqlite::Error) -> Self {
         if concerns_one_statement(&error) {
             Self::Statement(describe(&error))
         } else {
@@ -137,28 +184,36 @@ impl From<sqlx::Error> for EngineError {
 
 /// Whether the error lies in what the statement carried, so that others may succeed. Everything else (full, locked,
 /// read-only, I/O, no connection) concerns the whole database.
-fn concerns_one_statement(error: &sqlx::Error) -> bool {
+fn concerns_one_statement(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
     /// Primary result codes of SQLite: ERROR, TOOBIG, CONSTRAINT, MISMATCH, RANGE.
     const OF_THE_STATEMENT: [i32; 5] = [1, 18, 19, 20, 25];
     match error {
-        sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse::<i32>().ok());
-            // The low byte of an extended code is the primary one.
-            code.is_some_and(|code| OF_THE_STATEMENT.contains(&(code & 0xff)))
-        }
-        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => true,
+        // The low byte of an extended code is the primary one.
+        Error::SqliteFailure(error, _) => OF_THE_STATEMENT.contains(&(error.extended_code & 0xff)),
+        Error::SqlInputError { error, .. } => OF_THE_STATEMENT.contains(&(error.extended_code & 0xff)),
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::ToSqlConversionFailure(_)
+        | Error::Utf8Error(..) => true,
         _ => false,
     }
 }
 
-/// The error without values: SQLite names tables and columns; what a decoder says may quote, so it is left out.
-fn describe(error: &sqlx::Error) -> String {
+/// The error without values: SQLite names tables and columns; what a conversion says may quote, so it is left out.
+fn describe(error: &rusqlite::Error) -> String {
+    use rusqlite::Error;
     match error {
-        sqlx::Error::Database(database) => {
-            format!("{} (SQLite code {})", database.message(), database.code().unwrap_or_default())
+        Error::SqliteFailure(error, message) => {
+            let message = message.clone().unwrap_or_else(|| error.to_string());
+            format!("{message} (SQLite code {})", error.extended_code)
         }
-        sqlx::Error::ColumnDecode { index, .. } => format!("column {index} cannot be read"),
-        sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => "a value cannot be converted".to_owned(),
+        Error::SqlInputError { error, msg, .. } => format!("{msg} (SQLite code {})", error.extended_code),
+        Error::FromSqlConversionFailure(index, ..)
+        | Error::IntegralValueOutOfRange(index, _)
+        | Error::InvalidColumnType(index, ..) => format!("column {index} cannot be read"),
+        Error::ToSqlConversionFailure(_) | Error::Utf8Error(..) => "a value cannot be converted".to_owned(),
         other => other.to_string(),
     }
 }

@@ -1,140 +1,199 @@
 //! The SQL that reads.
 
-use futures_util::TryStreamExt;
 use privatenumber_contract::{
-    CallPage, CallState, CallView, EventPage, EventView, Outcome, ParkedPage, ParkedView, Private, RegisteredBinding,
+    CallDetail, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, Outcome, ParkedPage, ParkedView, Private,
+    PushId, RegisteredBinding, Warning,
 };
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, SqliteExecutor};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::Sqlite;
+use super::write::cdr_text_id;
 use crate::cursor;
 use crate::database::EngineError;
 use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager, Since};
+use crate::database::transaction::ReadEngine;
 
-pub(super) const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
-                    claim_deadline, record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
-const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = $1 \
-                       ORDER BY version DESC LIMIT $2";
-const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked WHERE number < $1 \
-                      ORDER BY number DESC LIMIT $2";
+const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, \
+                    record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
+const ONE_CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
+                        claim_deadline, record, duplicates, outcome, duration_ms, reported_at, warnings FROM calls \
+                        WHERE call_id = ?1";
+const CDR_TEXT: &str = "SELECT text FROM cdr_texts WHERE id = ?1";
+pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
+                                  ORDER BY version DESC LIMIT ?2";
+const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked \
+                      WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 /// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
-const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= $1 AND recorded_at < $2";
-const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events WHERE number < $1 \
-                      ORDER BY number DESC LIMIT $2";
+const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
+const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
+                      WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
-/// The latest version of a binding.
-pub(super) async fn binding(
-    executor: impl SqliteExecutor<'_>,
-    subscription_id: &str,
-) -> Result<Option<RegisteredBinding>, EngineError> {
-    let row = sqlx::query(BINDING).bind(subscription_id).bind(1).fetch_optional(executor).await?;
-    row.as_ref().map(read_binding).transpose()
+impl ReadEngine for Sqlite {
+    async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
+        let (filter, page) = (filter.clone(), *page);
+        self.readers.ask(move |connection| calls(connection, &filter, &page, now_ms)).await
+    }
+
+    async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
+        let call_id = call_id.to_owned();
+        self.readers.ask(move |connection| call(connection, &call_id, now_ms)).await
+    }
+
+    async fn binding(&self, subscription_id: &str, history: bool) -> Result<Option<RegisteredBinding>, EngineError> {
+        let subscription_id = subscription_id.to_owned();
+        let earlier = if history { HISTORY_MAX } else { 0 };
+        self.readers.ask(move |connection| versions(connection, &subscription_id, earlier)).await
+    }
+
+    async fn parked(&self, page: &Page) -> Result<ParkedPage, EngineError> {
+        let page = *page;
+        self.readers.ask(move |connection| parked(connection, &page)).await
+    }
+
+    async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
+        let page = *page;
+        self.readers.ask(move |connection| events(connection, &page)).await
+    }
 }
 
-impl Sqlite {
-    pub(crate) async fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, EngineError> {
-        let mut query = QueryBuilder::new(CALL);
-        query.push("call_id = ").push_bind(call_id);
-        let row = query.build().fetch_optional(&self.readers).await?;
-        row.as_ref().map(|row| read_call(row, now_ms)).transpose()
-    }
+/// One call, with the text of its CDR and the warnings.
+fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
+    // Both statements see the same state.
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = transaction.prepare_cached(ONE_CALL)?;
+    let mut rows = statement.query([call_id])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let warnings: Option<String> = row.get("warnings")?;
+    let text_id = cdr_text_id(row.get("number")?);
+    let cdr = transaction.prepare_cached(CDR_TEXT)?.query_row([text_id], |row| row.get(0)).optional()?;
+    Ok(Some(CallDetail {
+        call: read_call(row, now_ms)?,
+        cdr: cdr.map(KeptCdr::new),
+        warnings: warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default(),
+    }))
+}
 
-    pub(crate) async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
-        let Some(span) = self.span(filter, page).await? else {
-            return Ok(CallPage { calls: Vec::new(), next_cursor: None });
-        };
-        let mut query = select_calls(filter, page, &span, now_ms, CALL);
-        let mut pager = Pager::new(page);
-        let mut rows = query.build().fetch(&self.readers);
-        while let Some(row) = rows.try_next().await? {
-            let text: &str = row.try_get("record")?;
-            if !pager.take(row.try_get("number")?, text.len(), read_call(&row, now_ms)?) {
-                break;
-            }
-        }
-        let (calls, next) = pager.finish();
-        let since = (span != Span::ALL).then(|| Since { times: times(filter), number: span.first });
-        Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)) })
-    }
+fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
+    let warnings: Vec<Warning<'_>> = serde_json::from_str(text).map_err(EngineError::corrupt)?;
+    let owned = |Warning { field, reason }: Warning<'_>| Warning {
+        field: field.into_owned().into(),
+        reason: reason.into_owned().into(),
+    };
+    Ok(warnings.into_iter().map(owned).collect())
+}
 
-    /// The numbers among which the calls of the filter's times are; `None` if there are none.
-    ///
-    /// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
-    /// done for the first page only, and not for a binding, which has few calls anyway.
-    async fn span(&self, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
-        if (filter.from.is_none() && filter.to.is_none()) || driver(filter) == Driver::SubscriptionId {
-            return Ok(Some(Span::ALL));
+fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
+    let Some(span) = span(connection, filter, page)? else {
+        return Ok(CallPage { calls: Vec::new(), next_cursor: None });
+    };
+    let query = select_calls(filter, page, &span, now_ms, CALL);
+    let mut pager = Pager::new(page);
+    let mut statement = connection.prepare_cached(&query.sql)?;
+    let mut rows = statement.query(params_from_iter(&query.values))?;
+    while let Some(row) = rows.next()? {
+        let bytes = text(row, "record")?.len();
+        if !pager.take(row.get("number")?, bytes, read_call(row, now_ms)?) {
+            break;
         }
-        let (from, to) = times(filter);
-        if let Some(since) = page.since.filter(|since| since.times == (from, to)) {
-            return Ok(Some(Span { first: since.number, last: i64::MAX }));
-        }
-        let row = sqlx::query(SPAN).bind(from).bind(to).fetch_one(&self.readers).await?;
-        let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(first.zip(last).map(|(first, last)| Span { first, last }))
     }
+    let (calls, next) = pager.finish();
+    let since = (span != Span::ALL).then(|| Since { times: times(filter), number: span.first });
+    Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)) })
+}
 
-    pub(crate) async fn binding(
-        &self,
-        subscription_id: &str,
-        history: bool,
-    ) -> Result<Option<RegisteredBinding>, EngineError> {
-        if !history {
-            return binding(&self.readers, subscription_id).await;
-        }
-        let mut pager = Pager::new(&Page::first(HISTORY_MAX + 1));
-        let mut rows = sqlx::query(BINDING).bind(subscription_id).bind(HISTORY_MAX + 1).fetch(&self.readers);
-        while let Some(row) = rows.try_next().await? {
-            let text: &str = row.try_get(2)?;
-            if !pager.take(row.try_get(0)?, text.len(), read_binding(&row)?) {
-                break;
-            }
-        }
-        let mut versions = pager.finish().0.into_iter();
-        let Some(latest) = versions.next() else { return Ok(None) };
-        Ok(Some(RegisteredBinding { history: versions.collect(), ..latest }))
+/// The numbers among which the calls of the filter's times are; `None` if there are none.
+///
+/// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
+/// done for the first page only, and not for a binding, which has few calls anyway.
+fn span(connection: &Connection, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
+    if (filter.from.is_none() && filter.to.is_none()) || driver(filter) == Driver::SubscriptionId {
+        return Ok(Some(Span::ALL));
     }
+    let (from, to) = times(filter);
+    if let Some(since) = page.since.filter(|since| since.times == (from, to)) {
+        return Ok(Some(Span { first: since.number, last: i64::MAX }));
+    }
+    let mut statement = connection.prepare_cached(SPAN)?;
+    let (first, last): (Option<i64>, Option<i64>) =
+        statement.query_row([from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(first.zip(last).map(|(first, last)| Span { first, last }))
+}
 
-    pub(crate) async fn parked(&self, page: &Page) -> Result<ParkedPage, EngineError> {
-        let mut pager = Pager::new(page);
-        let mut rows = sqlx::query(PARKED).bind(before(page)).bind(one_more(page)).fetch(&self.readers);
-        while let Some(row) = rows.try_next().await? {
-            let entry = ParkedView {
-                number: row.try_get(0)?,
-                app_key: row.try_get(1)?,
-                reason: row.try_get(2)?,
-                raw: Private::new(row.try_get(3)?),
-                received_at: row.try_get(4)?,
-                duplicates: row.try_get(5)?,
-            };
-            if !pager.take(entry.number, entry.raw.expose().len(), entry) {
-                break;
-            }
+/// The latest version of a binding, and so many earlier ones.
+fn versions(
+    connection: &Connection,
+    subscription_id: &str,
+    earlier: u32,
+) -> Result<Option<RegisteredBinding>, EngineError> {
+    let limit = earlier.saturating_add(1);
+    let mut pager = Pager::new(&Page::first(limit));
+    let mut statement = connection.prepare_cached(BINDING)?;
+    let mut rows = statement.query(params![subscription_id, limit])?;
+    while let Some(row) = rows.next()? {
+        let bytes = text(row, "binding")?.len();
+        if !pager.take(row.get("version")?, bytes, binding(row)?) {
+            break;
         }
-        let (parked, next) = pager.finish();
-        Ok(ParkedPage { parked, next_cursor: next.map(|number| cursor::write(number, None)) })
     }
+    let mut versions = pager.finish().0.into_iter();
+    let Some(latest) = versions.next() else { return Ok(None) };
+    Ok(Some(RegisteredBinding { history: versions.collect(), ..latest }))
+}
 
-    pub(crate) async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
-        let mut pager = Pager::new(page);
-        let mut rows = sqlx::query(EVENTS).bind(before(page)).bind(one_more(page)).fetch(&self.readers);
-        while let Some(row) = rows.try_next().await? {
-            let entry = EventView {
-                number: row.try_get(0)?,
-                app_key: row.try_get(1)?,
-                event_type: row.try_get(2)?,
-                raw: Private::new(row.try_get(3)?),
-                received_at: row.try_get(4)?,
-                duplicates: row.try_get(5)?,
-            };
-            if !pager.take(entry.number, entry.raw.expose().len(), entry) {
-                break;
-            }
+fn parked(connection: &Connection, page: &Page) -> Result<ParkedPage, EngineError> {
+    let read = |row: &Row<'_>| {
+        Ok(ParkedView {
+            number: row.get(0)?,
+            app_key: row.get(1)?,
+            reason: row.get(2)?,
+            raw: Private::new(row.get(3)?),
+            received_at: row.get(4)?,
+            duplicates: row.get(5)?,
+        })
+    };
+    let (parked, next) = list(connection, PARKED, page, read)?;
+    Ok(ParkedPage { parked, next_cursor: next.map(|number| cursor::write(number, None)) })
+}
+
+fn events(connection: &Connection, page: &Page) -> Result<EventPage, EngineError> {
+    let read = |row: &Row<'_>| {
+        Ok(EventView {
+            number: row.get(0)?,
+            app_key: row.get(1)?,
+            event_type: row.get(2)?,
+            raw: Private::new(row.get(3)?),
+            received_at: row.get(4)?,
+            duplicates: row.get(5)?,
+        })
+    };
+    let (events, next) = list(connection, EVENTS, page, read)?;
+    Ok(EventPage { events, next_cursor: next.map(|number| cursor::write(number, None)) })
+}
+
+/// A page of kept texts, and the number to continue before.
+fn list<T>(
+    connection: &Connection,
+    sql: &str,
+    page: &Page,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<(Vec<T>, Option<i64>), EngineError> {
+    let mut pager = Pager::new(page);
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([before(page), one_more(page)])?;
+    while let Some(row) = rows.next()? {
+        let bytes = text(row, "raw")?.len();
+        if !pager.take(row.get("number")?, bytes, read(row)?) {
+            break;
         }
-        let (events, next) = pager.finish();
-        Ok(EventPage { events, next_cursor: next.map(|number| cursor::write(number, None)) })
     }
+    Ok(pager.finish())
+}
+
+/// The text of a column, without a copy.
+fn text<'a>(row: &'a Row<'_>, column: &str) -> Result<&'a str, EngineError> {
+    let unreadable = |_| EngineError::Statement(format!("column {column} cannot be read"));
+    row.get_ref(column)?.as_str().map_err(unreadable)
 }
 
 /// Numbers from the first to the last.
@@ -182,19 +241,32 @@ fn times(filter: &CallFilter) -> (i64, i64) {
     (filter.from.unwrap_or(i64::MIN), filter.to.unwrap_or(i64::MAX))
 }
 
+/// A statement and its parameters.
+pub(super) struct Query {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
+impl Query {
+    fn push(&mut self, sql: &str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.sql.push_str(&format!("?{}", self.values.len()));
+        self
+    }
+}
+
 /// The query for a page of calls; `select` is its beginning.
 ///
 /// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. A plus sign
 /// before a column keeps SQLite from its index.
-pub(super) fn select_calls(
-    filter: &CallFilter,
-    page: &Page,
-    span: &Span,
-    now_ms: i64,
-    select: &'static str,
-) -> QueryBuilder<sqlx::Sqlite> {
+pub(super) fn select_calls(filter: &CallFilter, page: &Page, span: &Span, now_ms: i64, select: &str) -> Query {
     let driver = driver(filter);
-    let mut query = QueryBuilder::new(select);
+    let mut query = Query { sql: select.to_owned(), values: Vec::new() };
     query.push("number < ").push_bind(before(page));
     if *span != Span::ALL {
         query.push(" AND number >= ").push_bind(span.first).push(" AND number <= ").push_bind(span.last);
@@ -206,7 +278,7 @@ pub(super) fn select_calls(
     ];
     for (condition, value, by) in texts {
         if let Some(value) = value {
-            query.push(if driver == by { " AND " } else { " AND +" }).push(condition).push_bind(value);
+            query.push(if driver == by { " AND " } else { " AND +" }).push(condition).push_bind(value.clone());
         }
     }
     if let Some(state) = filter.state {
@@ -237,37 +309,41 @@ fn one_more(page: &Page) -> i64 {
     i64::from(page.limit) + 1
 }
 
-fn read_binding(row: &SqliteRow) -> Result<RegisteredBinding, EngineError> {
-    let binding: &str = row.try_get(2)?;
+/// A row of [`BINDING`].
+pub(super) fn binding(row: &Row<'_>) -> Result<RegisteredBinding, EngineError> {
     Ok(RegisteredBinding {
-        version: row.try_get(0)?,
-        registered_at: row.try_get(1)?,
-        binding: serde_json::from_str(binding).map_err(EngineError::corrupt)?,
+        version: row.get("version")?,
+        registered_at: row.get("registered_at")?,
+        binding: serde_json::from_str(text(row, "binding")?).map_err(EngineError::corrupt)?,
         history: Vec::new(),
     })
 }
 
-fn read_call(row: &SqliteRow, now_ms: i64) -> Result<CallView, EngineError> {
-    let record: &str = row.try_get("record")?;
-    let push_id: &str = row.try_get("push_id")?;
-    let outcome: Option<&str> = row.try_get("outcome")?;
-    let outcome: Option<Outcome> = outcome.map(serde_json::from_str).transpose().map_err(EngineError::corrupt)?;
-    let claim_deadline = row.try_get("claim_deadline")?;
+/// A push id as it stands in the tables.
+pub(super) fn push_id(text: &str) -> Result<PushId, EngineError> {
+    text.parse().map_err(|_| EngineError::Statement("column push_id cannot be read".to_owned()))
+}
+
+fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
+    let outcome: Option<String> = row.get("outcome")?;
+    let outcome: Option<Outcome> =
+        outcome.as_deref().map(serde_json::from_str).transpose().map_err(EngineError::corrupt)?;
+    let claim_deadline = row.get("claim_deadline")?;
     Ok(CallView {
-        call_id: row.try_get("call_id")?,
-        app_key: row.try_get("app_key")?,
-        session_id: Private::new(row.try_get("session_id")?),
-        icid: row.try_get("icid")?,
+        call_id: row.get("call_id")?,
+        app_key: row.get("app_key")?,
+        session_id: Private::new(row.get("session_id")?),
+        icid: row.get("icid")?,
         state: state(outcome.as_ref(), claim_deadline, now_ms),
         outcome,
-        push_id: push_id.parse().map_err(|_| EngineError::Statement("column push_id cannot be read".to_owned()))?,
-        received_at: row.try_get("received_at")?,
-        recorded_at: row.try_get("recorded_at")?,
+        push_id: push_id(text(row, "push_id")?)?,
+        received_at: row.get("received_at")?,
+        recorded_at: row.get("recorded_at")?,
         claim_deadline,
-        duration_ms: row.try_get("duration_ms")?,
-        reported_at: row.try_get("reported_at")?,
-        duplicates: row.try_get("duplicates")?,
-        record: serde_json::from_str(record).map_err(EngineError::corrupt)?,
+        duration_ms: row.get("duration_ms")?,
+        reported_at: row.get("reported_at")?,
+        duplicates: row.get("duplicates")?,
+        record: serde_json::from_str(text(row, "record")?).map_err(EngineError::corrupt)?,
     })
 }
 

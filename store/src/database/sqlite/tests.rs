@@ -1,88 +1,146 @@
 //! What only shows on the writing connection itself.
 
 use privatenumber_contract::{Push, PushId};
-use sqlx::Row;
+use rusqlite::Connection;
 
 use super::Sqlite;
-use crate::database::work::{Done, PushWork, Work};
+use crate::database::work::{PushDone, PushWork, Requester, Slot, Unit, Waiting};
 use crate::database::{OpenOptions, WriteError, group};
 
-fn push_with_event(number: u128, bytes: usize) -> Work {
+/// A requester that waits, or does not.
+struct Waits(bool);
+
+impl Requester for Waits {
+    fn waits(&self) -> bool {
+        self.0
+    }
+}
+
+fn push_with_event(number: u128, bytes: usize) -> PushWork {
     let raw = format!("{number}{}", "x".repeat(bytes));
     let text = format!(
         r#"{{"pushId":"{}","appKey":"app","receivedAt":1,"event":{{"eventType":"callin","raw":"{raw}"}}}}"#,
         PushId::from_bytes(number.to_be_bytes())
     );
     let push: Push<'_> = serde_json::from_str(&text).unwrap();
-    Work::Push(Box::new(PushWork::new(&push)))
+    PushWork::new(&push).unwrap()
 }
 
-async fn file() -> (tempfile::TempDir, Sqlite) {
+fn file() -> (tempfile::TempDir, Sqlite) {
     let directory = tempfile::tempdir().unwrap();
-    let sqlite = Sqlite::open(&directory.path().join("store.sqlite3"), &OpenOptions::default()).await.unwrap();
+    let sqlite = Sqlite::open(&directory.path().join("store.sqlite3"), &OpenOptions::default()).unwrap();
     (directory, sqlite)
 }
 
-async fn events(sqlite: &Sqlite) -> i64 {
-    sqlx::query("SELECT count(*) FROM events").fetch_one(&sqlite.readers).await.unwrap().get(0)
+/// Asks the writing connection.
+fn on_writer<T>(sqlite: &Sqlite, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> T {
+    ask(sqlite.writing().connection.as_ref().unwrap()).unwrap()
 }
 
-#[tokio::test]
-async fn the_writer_syncs_every_commit() {
-    let (_directory, sqlite) = file().await;
-    for (pragma, expected) in
-        [("PRAGMA synchronous", 2_i64), ("PRAGMA foreign_keys", 1), ("PRAGMA journal_size_limit", 64 << 20)]
-    {
-        let value: i64 = sqlx::query(pragma).fetch_one(&sqlite.writer).await.unwrap().get(0);
+/// What another connection sees.
+fn count(directory: &tempfile::TempDir, table: &str) -> i64 {
+    let connection = Connection::open(directory.path().join("store.sqlite3")).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+fn commit(sqlite: &Sqlite, works: &[PushWork]) -> Vec<Option<Result<PushDone, WriteError>>> {
+    let mut slots: Vec<_> = works.iter().cloned().map(Slot::new).collect();
+    let mut works: Vec<_> =
+        slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: &Waits(true) }).collect();
+    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    drop(works);
+    slots.into_iter().map(|slot| slot.result).collect()
+}
+
+#[test]
+fn the_writer_syncs_every_commit() {
+    let (_directory, sqlite) = file();
+    for (pragma, expected) in [("synchronous", 2_i64), ("foreign_keys", 1), ("journal_size_limit", 64 << 20)] {
+        let value: i64 = on_writer(&sqlite, |writer| writer.pragma_query_value(None, pragma, |row| row.get(0)));
         assert_eq!(value, expected, "{pragma}");
     }
 }
 
-#[tokio::test]
-async fn p8_a_full_database_refuses_the_whole_group_and_serves_again_once_there_is_room() {
-    let (_directory, sqlite) = file().await;
-    let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&sqlite.writer).await.unwrap().get(0);
-    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 10));
-    sqlx::query(limit).execute(&sqlite.writer).await.unwrap();
+#[test]
+fn p8_a_full_database_refuses_the_whole_group_and_serves_again_once_there_is_room() {
+    let (directory, sqlite) = file();
+    let limit = |pages: i64| on_writer(&sqlite, |writer| writer.pragma_update(None, "max_page_count", pages));
+    let pages: i64 = on_writer(&sqlite, |writer| writer.pragma_query_value(None, "page_count", |row| row.get(0)));
+    limit(pages + 10);
 
     let works = [push_with_event(1, 10), push_with_event(2, 10), push_with_event(3, 1_000_000)];
-    let works: Vec<&Work> = works.iter().collect();
     for _ in 0..3 {
-        let results = group::commit(&sqlite, &works, 1).await;
-        assert!(results.iter().all(|result| matches!(result, Err(WriteError::Unavailable(_)))), "{results:?}");
-        assert_eq!((results.len(), events(&sqlite).await), (3, 0));
+        let results = commit(&sqlite, &works);
+        let unavailable = |result: &_| matches!(result, Some(Err(WriteError::Unavailable(_))));
+        assert!(results.iter().all(unavailable), "{results:?}");
+        assert_eq!((results.len(), count(&directory, "events")), (3, 0));
     }
     // What fits is still taken.
-    let results = group::commit(&sqlite, &works[..2], 1).await;
-    assert!(results.iter().all(|result| matches!(result, Ok(Done::Push(_)))), "{results:?}");
-    assert_eq!(events(&sqlite).await, 2);
+    let results = commit(&sqlite, &works[..2]);
+    assert!(results.iter().all(|result| matches!(result, Some(Ok(_)))), "{results:?}");
+    assert_eq!(count(&directory, "events"), 2);
 
-    sqlx::query("PRAGMA max_page_count = 1000000").execute(&sqlite.writer).await.unwrap();
-    let results = group::commit(&sqlite, &works, 1).await;
-    assert!(results.iter().all(|result| matches!(result, Ok(Done::Push(_)))), "{results:?}");
-    assert_eq!(events(&sqlite).await, 3);
+    limit(1_000_000);
+    let results = commit(&sqlite, &works);
+    assert!(results.iter().all(|result| matches!(result, Some(Ok(_)))), "{results:?}");
+    assert_eq!(count(&directory, "events"), 3);
 }
 
-#[tokio::test]
-async fn a_transaction_that_is_dropped_leaves_nothing_open() {
-    use crate::database::transaction::{Engine, Transaction};
-    let (_directory, sqlite) = file().await;
-    let mut transaction = sqlite.begin().await.unwrap();
-    transaction.write_readiness(1).await.unwrap();
+#[test]
+fn a_transaction_that_is_dropped_leaves_nothing_open() {
+    use crate::database::transaction::{Transaction, WriteEngine};
+    let (directory, sqlite) = file();
+    let mut writing = sqlite.writing();
+    let mut transaction = writing.begin().unwrap();
+    transaction.write_readiness(1).unwrap();
     drop(transaction);
-    let work = push_with_event(1, 10);
-    assert!(group::commit(&sqlite, &[&work], 1).await[0].is_ok());
-    let rows: i64 = sqlx::query("SELECT count(*) FROM readiness").fetch_one(&sqlite.readers).await.unwrap().get(0);
-    assert_eq!(rows, 0);
+    drop(writing);
+    assert!(matches!(commit(&sqlite, &[push_with_event(1, 10)])[..], [Some(Ok(_))]));
+    assert_eq!(count(&directory, "readiness"), 0);
 }
 
-#[tokio::test]
-async fn no_filter_makes_a_page_sort_or_walk_the_table() {
+#[test]
+fn p4_of_a_group_only_the_work_that_cannot_be_stored_fails_whatever_their_number() {
+    let (directory, sqlite) = file();
+    let poison = "CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.raw LIKE '7%' OR NEW.raw LIKE '5%' \
+                  BEGIN SELECT RAISE(ABORT, 'poisoned'); END";
+    on_writer(&sqlite, |writer| writer.execute_batch(poison));
+    for number in 1_u128..10 {
+        let works: Vec<_> = (0..number).map(|each| push_with_event(each * 100 + number, 1)).collect();
+        let expected = works.iter().filter(|work| !work.event.as_ref().unwrap().raw.expose().starts_with(['5', '7']));
+        let expected = expected.count();
+        let before = count(&directory, "events");
+        let results = commit(&sqlite, &works);
+        assert_eq!(results.iter().filter(|result| matches!(result, Some(Ok(_)))).count(), expected, "{number}");
+        let refused = |result: &&_| matches!(result, Some(Err(WriteError::Refused(_))));
+        assert_eq!(results.iter().filter(refused).count(), works.len() - expected, "{number}");
+        assert_eq!(count(&directory, "events") - before, expected as i64);
+    }
+}
+
+#[test]
+fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
+    let (directory, sqlite) = file();
+    let mut slots = [1, 2, 3].map(|number| Slot::new(push_with_event(number, 10)));
+    let requesters = [Waits(true), Waits(false), Waits(true)];
+    let mut works: Vec<_> = slots
+        .iter_mut()
+        .zip(&requesters)
+        .map(|(slot, requester)| Waiting { unit: Unit::Push(slot), requester })
+        .collect();
+    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    drop(works);
+    assert!(matches!(slots.map(|slot| slot.result), [Some(Ok(_)), None, Some(Ok(_))]));
+    assert_eq!(count(&directory, "events"), 2);
+}
+
+#[test]
+fn no_filter_makes_a_page_sort_or_walk_the_table() {
     use super::read::{Span, select_calls};
     use crate::database::{CallFilter, Page};
     use privatenumber_contract::CallState;
 
-    let (_directory, sqlite) = file().await;
+    let (_directory, sqlite) = file();
     let text = Some("x".to_owned());
     let filters = [
         ("PRIMARY KEY", CallFilter::default()),
@@ -120,9 +178,11 @@ async fn no_filter_makes_a_page_sort_or_walk_the_table() {
         let page = Page::first(50);
         let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls WHERE ";
         for span in [Span::ALL, Span { first: 1, last: 9 }] {
-            let mut query = select_calls(&filter, &page, &span, 1, explain);
-            let rows = query.build().fetch_all(&sqlite.readers).await.unwrap();
-            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            let query = select_calls(&filter, &page, &span, 1, explain);
+            let plan: Vec<String> = on_writer(&sqlite, |writer| {
+                let mut statement = writer.prepare(&query.sql)?;
+                statement.query_map(rusqlite::params_from_iter(&query.values), |row| row.get("detail"))?.collect()
+            });
             let [step] = &plan[..] else { panic!("{filter:?}: {plan:#?}") };
             assert!(step.starts_with("SEARCH calls USING ") && step.contains(index), "{filter:?}: {plan:#?}");
             let bounds = if span == Span::ALL { "rowid<?)" } else { "rowid>? AND rowid<?)" };

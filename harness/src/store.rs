@@ -1,6 +1,7 @@
 //! The store, as a handle: where it is, what it holds, and how it goes away.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,13 +9,95 @@ use hyper::Method;
 use privatenumber_contract::{Binding, CallPage, CallView, ParkedPage, RegisteredBinding, paths};
 
 use crate::containers::Service;
-use crate::directory::Directory;
 use crate::http;
-use crate::process::{Process, Start};
+use crate::process::{self, Process};
 use crate::products;
 
 /// How long it may take to be ready, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process that writes beyond its file size limit gets a signal that kills it, unless it ignores it; then the write
+/// fails, as on a full disk. What a shell ignores, the program it becomes ignores as well.
+const IGNORING_THE_SIGNAL: &str = r#"trap '' XFSZ; exec "$0" "$@""#;
+
+/// How a store is started, see [`Stack::store`](crate::stack::Stack::store).
+#[derive(Clone, Debug)]
+pub struct Start {
+    program: Option<PathBuf>,
+    listen: String,
+    data: PathBuf,
+    log: PathBuf,
+    arguments: Vec<OsString>,
+    outlives_a_full_disk: bool,
+}
+
+impl Start {
+    /// On a free port, with its data in the file `data` and its output in the file `log`.
+    pub fn new(data: PathBuf, log: PathBuf) -> Self {
+        Self {
+            program: None,
+            listen: "127.0.0.1:0".to_owned(),
+            data,
+            log,
+            arguments: Vec::new(),
+            outlives_a_full_disk: false,
+        }
+    }
+
+    /// At this address, `HOST:PORT`.
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// With its data in this file.
+    pub fn data(mut self, file: PathBuf) -> Self {
+        self.data = file;
+        self
+    }
+
+    /// With more arguments of `privatenumber-store`.
+    pub fn arguments<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Another build of the store than the one under test.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    /// A write beyond the limit of its file size fails, as on a full disk, instead of ending the process.
+    pub fn outlives_a_full_disk(mut self) -> Self {
+        self.outlives_a_full_disk = true;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// When it is not built, or does not become ready.
+    pub async fn start(self) -> Result<Store> {
+        let (address, process) = self.run().await?;
+        Ok(Store { address, place: Place::Process(self), process })
+    }
+
+    async fn run(&self) -> Result<(String, Process)> {
+        const NAME: &str = "privatenumber-store";
+        let program = self.program.clone().map_or_else(products::store, Ok)?;
+        let start = if self.outlives_a_full_disk {
+            process::Start::new(NAME, "sh", &self.log).arguments(["-c", IGNORING_THE_SIGNAL]).argument(program)
+        } else {
+            process::Start::new(NAME, program, &self.log)
+        };
+        let start = start.arguments(["--listen", &self.listen, "--data"]).argument(&self.data);
+        let mut process = start.arguments(&self.arguments).run()?;
+        let address = process.line("privatenumber-store listening on http://", PATIENCE).await?;
+        Ok((address.trim().to_owned(), process))
+    }
+}
 
 /// A store that runs, or has run: its data and its address outlive the process.
 #[derive(Debug)]
@@ -26,34 +109,11 @@ pub struct Store {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Process { data: PathBuf, log: PathBuf },
+    Process(Start),
     Container(Service),
 }
 
 impl Store {
-    /// Starts one on a free port, its data in `directory`.
-    ///
-    /// # Errors
-    ///
-    /// When it is not built, or does not become ready.
-    pub async fn start(directory: &Directory) -> Result<Self> {
-        Self::start_at("127.0.0.1:0", directory.join("store.sqlite3"), directory.join("store.log")).await
-    }
-
-    /// Starts one at `listen` with its data in the file `data`.
-    ///
-    /// # Errors
-    ///
-    /// When it is not built, or does not become ready.
-    pub async fn start_at(listen: &str, data: PathBuf, log: PathBuf) -> Result<Self> {
-        let mut process = Start::new("privatenumber-store", products::store()?, &log)
-            .arguments(["--listen", listen, "--data"])
-            .argument(&data)
-            .run()?;
-        let address = process.line("privatenumber-store listening on http://", PATIENCE).await?;
-        Ok(Self { address: address.trim().to_owned(), place: Place::Process { data, log }, process })
-    }
-
     /// Starts the one in a container.
     ///
     /// # Errors
@@ -68,6 +128,14 @@ impl Store {
     /// `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The file with its data; `None` where it is in a container.
+    pub fn data(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Process(start) => Some(&start.data),
+            Place::Container(_) => None,
+        }
     }
 
     /// The process: freeze it, read its log.
@@ -105,7 +173,7 @@ impl Store {
             self.process.kill().await?;
         }
         *self = match self.place.clone() {
-            Place::Process { data, log } => Self::start_at(&self.address, data, log).await?,
+            Place::Process(start) => start.listen(&self.address).start().await?,
             Place::Container(service) => Self::start_in(service).await?,
         };
         Ok(())

@@ -4,6 +4,7 @@
 mod envoy_process;
 mod statistics;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,19 +13,13 @@ use serde_json::{Value, json};
 use self::envoy_process::EnvoyProcess;
 pub use self::envoy_process::Place;
 pub use self::statistics::Statistics;
+// As the benchmark's driver names them.
 use crate::configuration::{Configuration, HeadersMode};
+use crate::demo::{self, SECRET_VARIABLE};
+pub use crate::demo::{AK as DEMO_AK, APP_KEY as DEMO_APP_KEY, SECRET as DEMO_SECRET};
 use crate::directory::Directory;
 use crate::process::Process;
 use crate::{http, products, wait};
-
-/// The demonstration application at Huawei, as in `envoy.yaml`.
-pub const DEMO_APP_KEY: &str = "demoAppKey000000000000000001";
-/// Its fictitious secret.
-pub const DEMO_SECRET: &str = "fictitious-app-secret-0001";
-/// The business of the demonstration, as in `envoy.yaml`.
-pub const DEMO_AK: &str = "AC5A23CF0E42435C9FF52E401EE897BC";
-/// The variable in which `envoy.yaml` expects the secret.
-pub const SECRET_VARIABLE: &str = "HUAWEI_APP_SECRET";
 
 /// How long a reload may take.
 const RELOAD: Duration = Duration::from_secs(20);
@@ -47,7 +42,7 @@ pub struct BusinessAt {
 impl BusinessAt {
     /// The demonstration's business at `address`.
     pub fn demo(address: &str) -> Self {
-        Self::new(DEMO_AK, address)
+        Self::new(demo::AK, address)
     }
 
     /// The business `ak` at `address`, with the path `/callback` and five seconds for an answer.
@@ -67,6 +62,8 @@ type Change = Box<dyn Fn(&mut Configuration) -> Result<()> + Send + Sync>;
 /// What kind of gateway is wanted. Everything not said is as shipped.
 pub struct Options {
     place: Place,
+    directory: Option<Directory>,
+    module: Option<PathBuf>,
     ports: Ports,
     concurrency: u32,
     headers: HeadersMode,
@@ -89,15 +86,39 @@ impl Options {
     pub fn new(place: impl Into<Place>, store: &str) -> Self {
         Self {
             place: place.into(),
+            directory: None,
+            module: None,
             ports: Ports::Free,
             concurrency: 1,
             headers: HeadersMode::Hold,
             store: store.to_owned(),
             businesses: Vec::new(),
-            environment: vec![(SECRET_VARIABLE.to_owned(), DEMO_SECRET.to_owned())],
+            environment: vec![(SECRET_VARIABLE.to_owned(), demo::SECRET.to_owned())],
             reloadable: false,
             changes: Vec::new(),
         }
+    }
+
+    /// With its configuration and log in `directory` instead of a fresh one.
+    pub fn directory(mut self, directory: Directory) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// With another build of the module than the one under test.
+    pub fn module(mut self, file: PathBuf) -> Self {
+        self.module = Some(file);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Gateway::start`].
+    pub async fn start(mut self) -> Result<Gateway> {
+        let directory = self.directory.take().map_or_else(|| Directory::fresh("gateway"), Ok)?;
+        Gateway::start(&directory, self).await
     }
 
     /// On the ports of `envoy.yaml` instead of free ones.
@@ -151,7 +172,7 @@ impl Options {
                     configuration.admin_port(0)?;
                     configuration.gateway_port(0)?;
                 }
-                configuration.module(&products::module()?)?;
+                configuration.module(&self.module.clone().map_or_else(products::module, Ok)?)?;
             }
         }
         configuration.cluster("store", &self.store)?;

@@ -10,8 +10,12 @@ use privatenumber_contract::Private;
 use privatenumber_sim::huawei::{CallGenerator, CallSettings, Cdr, Scheme, Signer, Stamp, push_body};
 use tokio::net::TcpStream;
 
-use crate::gateway::{DEMO_APP_KEY, DEMO_SECRET};
+use crate::demo;
 use crate::http::{self, Answer};
+use crate::raw::Head;
+
+/// The push path of `envoy.yaml`.
+pub const PUSH_PATH: &str = "/huawei/fee";
 
 /// An application at Huawei with its credentials.
 pub struct Huawei {
@@ -25,7 +29,7 @@ impl Huawei {
     ///
     /// Never for these credentials.
     pub fn demo() -> Result<Self> {
-        Self::new(Scheme::Aksk, DEMO_APP_KEY, DEMO_SECRET)
+        Self::new(Scheme::Aksk, demo::APP_KEY, demo::SECRET)
     }
 
     /// Any application.
@@ -45,6 +49,26 @@ impl Huawei {
     pub fn headers(&self) -> Result<Vec<(String, String)>> {
         let stamp = Stamp::fresh().context("no randomness for a nonce")?;
         Ok(self.signer.headers(&stamp).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// The head of a push to `envoy.yaml`'s push path, signed afresh, which says nothing of its body yet.
+    ///
+    /// # Errors
+    ///
+    /// When there is no randomness.
+    pub fn head(&self) -> Result<Head> {
+        Ok(Head::post(PUSH_PATH).header("host", "gateway.example.com").headers(self.headers()?))
+    }
+
+    /// A whole push as it goes over the wire in HTTP/1.1, signed afresh.
+    ///
+    /// # Errors
+    ///
+    /// When there is no randomness.
+    pub fn request(&self, body: &[u8]) -> Result<Vec<u8>> {
+        let mut request = self.head()?.header("content-length", body.len().to_string()).end();
+        request.extend_from_slice(body);
+        Ok(request)
     }
 
     /// Pushes `body` to `url`.

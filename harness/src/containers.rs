@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::demo::{self, SECRET_VARIABLE};
 use crate::directory::Directory;
-use crate::gateway::{DEMO_SECRET, SECRET_VARIABLE};
 use crate::process::{Process, Start};
 use crate::products;
 
@@ -204,7 +204,7 @@ impl Project {
     fn compose(&self) -> Command {
         let mut compose = self.engine.compose();
         compose.arg("-f").arg(self.file());
-        compose.env("COMPOSE_PROJECT_NAME", &self.name).env(SECRET_VARIABLE, DEMO_SECRET);
+        compose.env("COMPOSE_PROJECT_NAME", &self.name).env(SECRET_VARIABLE, demo::SECRET);
         compose.env("IMAGE_TAG", images_tag()).env("ENVOY_CONCURRENCY", "1");
         compose.env("GATEWAY_PORT", self.ports.gateways[0].to_string());
         compose.env("METRICS_PORT", self.ports.metrics[0].to_string());

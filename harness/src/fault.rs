@@ -57,9 +57,29 @@ pub struct Seen {
     pub body: Bytes,
 }
 
+/// Which requests a fault is for, by their paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests(&'static [&'static str]);
+
+/// Requests for claims: single pushes (`headers: pass`) and batches of pushes (`headers: hold`).
+pub const CLAIMS: Requests = Requests(&[paths::PUSHES, paths::PUSH_BATCHES]);
+/// Reports of outcomes.
+pub const OUTCOMES: Requests = Requests(&[paths::OUTCOMES]);
+
+impl Requests {
+    /// Requests to these paths.
+    pub const fn to(paths: &'static [&'static str]) -> Self {
+        Self(paths)
+    }
+
+    fn include(self, path: &str) -> bool {
+        self.0.contains(&path)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Rule {
-    path: &'static str,
+    requests: Requests,
     fault: Fault,
     times: usize,
 }
@@ -98,14 +118,14 @@ impl FaultProxy {
         &self.address
     }
 
-    /// Does `fault` to every request to `path` (one of [`privatenumber_contract::paths`]), until [`heal`](Self::heal).
-    pub fn strike(&self, path: &'static str, fault: Fault) {
-        self.strike_times(path, fault, usize::MAX);
+    /// Does `fault` to all these requests, until [`heal`](Self::heal).
+    pub fn strike(&self, requests: Requests, fault: Fault) {
+        self.strike_times(requests, fault, usize::MAX);
     }
 
-    /// Does `fault` to the next `times` requests to `path`. Several such rules are used up one after the other.
-    pub fn strike_times(&self, path: &'static str, fault: Fault, times: usize) {
-        self.state().rules.push(Rule { path, fault, times });
+    /// Does `fault` to the next `times` of these requests. Several such rules are used up one after the other.
+    pub fn strike_times(&self, requests: Requests, fault: Fault, times: usize) {
+        self.state().rules.push(Rule { requests, fault, times });
     }
 
     /// Passes everything on again.
@@ -144,9 +164,16 @@ impl FaultProxy {
         self.state().seen.clone()
     }
 
-    /// How many of them were to `path`.
-    pub fn count(&self, path: &str) -> usize {
-        self.state().seen.iter().filter(|seen| seen.path == path).count()
+    /// How many of them were such requests.
+    pub fn count(&self, requests: Requests) -> usize {
+        self.state().seen.iter().filter(|seen| requests.include(&seen.path)).count()
+    }
+
+    /// How many pushes were asked for in them, each as often as it was.
+    pub fn pushes(&self) -> usize {
+        let state = self.state();
+        let claims = state.seen.iter().filter(|seen| CLAIMS.include(&seen.path));
+        claims.map(|seen| String::from_utf8_lossy(&seen.body).matches("\"pushId\":").count()).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -250,7 +277,7 @@ impl Fault {
 
 /// The fault that is next for `path`, if it strikes now.
 fn next_fault(rules: &mut Vec<Rule>, path: &str, now: When) -> Option<Fault> {
-    let (index, rule) = rules.iter_mut().enumerate().find(|(_, rule)| rule.path == path)?;
+    let (index, rule) = rules.iter_mut().enumerate().find(|(_, rule)| rule.requests.include(path))?;
     let fault = Some(rule.fault).filter(|fault| fault.strikes() == now)?;
     if rule.times != usize::MAX {
         rule.times = rule.times.saturating_sub(1);
@@ -341,13 +368,13 @@ impl hyper::body::Body for FaultyBody {
 mod tests {
     use std::time::Duration;
 
-    use super::{Fault, FaultProxy};
+    use super::{CLAIMS, Fault, FaultProxy};
     use crate::http;
 
     /// Stands for the store: a proxy of its own that answers every request.
     async fn answering() -> FaultProxy {
         let store = FaultProxy::start("127.0.0.1:1").await.unwrap();
-        store.strike("/v1/pushes", Fault::Status(200));
+        store.strike(CLAIMS, Fault::Status(200));
         store
     }
 
@@ -358,26 +385,26 @@ mod tests {
         let url = format!("http://{}/v1/pushes", proxy.address());
 
         assert_eq!(http::get(&url).await.unwrap().status, 200);
-        proxy.strike_times("/v1/pushes", Fault::Status(500), 1);
-        proxy.strike_times("/v1/pushes", Fault::LoseAnswer, 1);
-        proxy.strike_times("/v1/pushes", Fault::ResetBefore, 1);
+        proxy.strike_times(CLAIMS, Fault::Status(500), 1);
+        proxy.strike_times(CLAIMS, Fault::LoseAnswer, 1);
+        proxy.strike_times(CLAIMS, Fault::ResetBefore, 1);
         assert_eq!(http::get(&url).await.unwrap().status, 500);
-        assert_eq!(store.count("/v1/pushes"), 1, "a status of the proxy's own never reaches the store");
+        assert_eq!(store.count(CLAIMS), 1, "a status of the proxy's own never reaches the store");
         assert!(http::get(&url).await.is_err());
-        assert_eq!(store.count("/v1/pushes"), 2, "only the answer was lost");
+        assert_eq!(store.count(CLAIMS), 2, "only the answer was lost");
         assert!(http::get(&url).await.is_err());
-        assert_eq!(store.count("/v1/pushes"), 2);
+        assert_eq!(store.count(CLAIMS), 2);
         assert_eq!(http::get(&url).await.unwrap().status, 200, "three faults, then none");
 
-        proxy.strike("/v1/pushes", Fault::SwallowAnswer);
+        proxy.strike(CLAIMS, Fault::SwallowAnswer);
         assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
         proxy.heal();
         proxy.go_away().await;
         assert!(http::get(&url).await.is_err());
         proxy.come_back().await.unwrap();
         assert_eq!(http::get(&url).await.unwrap().status, 200);
-        assert_eq!(proxy.count("/v1/pushes"), 7);
+        assert_eq!(proxy.count(CLAIMS), 7);
         proxy.forget();
-        assert_eq!(proxy.count("/v1/pushes"), 0);
+        assert_eq!(proxy.count(CLAIMS), 0);
     }
 }

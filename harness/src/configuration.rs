@@ -14,6 +14,8 @@ use crate::products;
 pub const LISTENER: &str = "gateway";
 /// The filter's name in `envoy.yaml`.
 pub const FILTER: &str = "private-number-gateway";
+/// The name of the route for pushes in `envoy.yaml`.
+const PUSH_ROUTE: &str = "push";
 
 const TEXT_TYPE: &str = "type.googleapis.com/google.protobuf.StringValue";
 const WASM_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -108,13 +110,14 @@ impl Configuration {
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let more: Vec<Value> =
                 serde_yaml_ng::from_str(&text).with_context(|| format!("{} is no YAML list", path.display()))?;
-            let list = at(&mut self.value, &format!("/static_resources/{list}"))?;
-            more.into_iter().try_for_each(|entry| push(list, entry))?;
+            let entries = at(&mut self.value, &format!("/static_resources/{list}"))?;
+            more.into_iter().try_for_each(|entry| push(entries, entry))?;
         }
         Ok(())
     }
 
-    /// How the filter treats a push's headers, with Envoy's flag that goes with it.
+    /// How the filter treats a push's headers, with all that Envoy needs for it. The shipped file is made for
+    /// [`Hold`](HeadersMode::Hold).
     ///
     /// # Errors
     ///
@@ -122,10 +125,64 @@ impl Configuration {
     pub fn headers(&mut self, mode: HeadersMode) -> Result<()> {
         let (name, stop) = match mode {
             HeadersMode::Hold => ("hold", true),
-            HeadersMode::Pass => ("pass", false),
+            HeadersMode::Pass => {
+                self.take_pushes_to_the_store()?;
+                ("pass", false)
+            }
         };
         put(self.plugin()?, "headers", name.into())?;
         put(at(self.filter()?, "/config")?, "allow_on_headers_stop_iteration", stop.into())
+    }
+
+    /// Does what `deploy/envoy/pass-route.yaml` tells its reader to do.
+    fn take_pushes_to_the_store(&mut self) -> Result<()> {
+        let path = products::repository().join("deploy/envoy/pass-route.yaml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut addition: Value =
+            serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        let manager = self.connection_manager()?;
+        let extension = named(at(manager, "/early_header_mutation_extensions")?, "no-instructions-from-outside")?;
+        let mutations = list(at(extension, "/typed_config/mutations")?)?;
+        for mutation in list(at(&mut addition, "/mutations")?)? {
+            if !mutations.contains(mutation) {
+                mutations.push(mutation.clone());
+            }
+        }
+        let routes = list(at(manager, "/route_config/virtual_hosts/0/routes")?)?;
+        routes.retain(|route| route.get("name").is_none_or(|name| name != PUSH_ROUTE));
+        routes.splice(..0, list(at(&mut addition, "/routes")?)?.drain(..));
+        Ok(())
+    }
+
+    /// Where the route for pushes leads, if it leads anywhere: only for [`Pass`](HeadersMode::Pass) it has to.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn push_route(&mut self) -> Result<Option<&mut Value>> {
+        let routes = at(self.connection_manager()?, "/route_config/virtual_hosts/0/routes")?;
+        Ok(named(routes, PUSH_ROUTE)?.get_mut("route"))
+    }
+
+    /// Takes the filter out, as somebody might who looks for the cause of a fault.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn without_filter(&mut self) -> Result<()> {
+        let filters = list(at(self.connection_manager()?, "/http_filters")?)?;
+        filters.retain(|filter| filter.get("name").is_none_or(|name| name != FILTER));
+        Ok(())
+    }
+
+    /// The largest body of a push that is taken, bytes, as the plugin's configuration says.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn max_body_bytes(&mut self) -> Result<usize> {
+        let limit = at(self.plugin()?, "/limits/max_body_bytes")?.as_u64();
+        usize::try_from(limit.context("limits.max_body_bytes is not a number")?).context("limits.max_body_bytes")
     }
 
     /// The plugin's own configuration: `applications`, `businesses`, `limits` … Kept as an object here; Envoy is given it as
@@ -192,7 +249,27 @@ impl Configuration {
         put(at(self.connection_manager()?, "/http_protocol_options")?, "enable_trailers", true.into())
     }
 
-    /// Takes HTTP/2 only. As shipped the listener takes both.
+    /// Takes HTTP/2 as well as HTTP/1.1, with the bounds that go with it.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn http2_as_well(&mut self) -> Result<()> {
+        let window = at(self.listener()?, "/per_connection_buffer_limit_bytes")?.clone();
+        let manager = self.connection_manager()?;
+        put(manager, "codec_type", "AUTO".into())?;
+        if manager.get("http2_protocol_options").is_none() {
+            let options = json!({
+                "max_concurrent_streams": 128,
+                "initial_stream_window_size": window,
+                "initial_connection_window_size": window,
+            });
+            put(manager, "http2_protocol_options", options)?;
+        }
+        Ok(())
+    }
+
+    /// Takes HTTP/2 only.
     ///
     /// # Errors
     ///
@@ -352,8 +429,12 @@ fn put(object: &mut Value, key: &str, value: Value) -> Result<()> {
     Ok(())
 }
 
-fn push(list: &mut Value, value: Value) -> Result<()> {
-    list.as_array_mut().context("envoy.yaml has no list where one is expected")?.push(value);
+fn list(value: &mut Value) -> Result<&mut Vec<Value>> {
+    value.as_array_mut().context("envoy.yaml has no list where one is expected")
+}
+
+fn push(entries: &mut Value, value: Value) -> Result<()> {
+    list(entries)?.push(value);
     Ok(())
 }
 
@@ -363,6 +444,21 @@ mod tests {
 
     use super::{Configuration, HeadersMode};
     use crate::directory::Directory;
+
+    #[test]
+    fn pass_has_one_route_for_pushes_and_removes_the_header_that_selects_it() {
+        let mut configuration = Configuration::shipped().unwrap();
+        configuration.headers(HeadersMode::Pass).unwrap();
+        assert_eq!(configuration.push_route().unwrap().unwrap()["prefix_rewrite"], "/v1/pushes");
+        let manager = configuration.connection_manager().unwrap();
+        let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
+        let named = routes.iter().filter(|route| route["name"] == "push");
+        assert_eq!((named.count(), &routes[0]["name"]), (1, &json!("push")));
+        let mutations = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]["mutations"];
+        let removals = mutations.as_array().unwrap().iter();
+        let removals = removals.filter(|mutation| mutation["remove"] == "privatenumber-authenticated");
+        assert_eq!(removals.count(), 1);
+    }
 
     #[test]
     fn the_shipped_configuration_can_be_changed_in_every_way() {

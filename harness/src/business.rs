@@ -1,6 +1,7 @@
 //! A business system: takes callbacks, remembers each, and behaves as it is told.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use crate::containers::Service;
 use crate::directory::Directory;
 use crate::http;
-use crate::process::{Process, Start};
+use crate::process::{self, Process};
 use crate::products;
 
 /// How long it may take to be ready, and to stop.
@@ -73,6 +74,53 @@ pub struct Counts {
     pub by_webhook_id: BTreeMap<String, u32>,
 }
 
+/// How a business is started, see [`Stack::business`](crate::stack::Stack::business).
+#[derive(Clone, Debug)]
+pub struct Start {
+    listen: String,
+    name: String,
+    log: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Start {
+    /// On a free port, called `name` in messages and for its log in `directory`.
+    pub fn new(directory: &Directory, name: &str) -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            name: name.to_owned(),
+            log: directory.join(format!("{name}.log")),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// At this address, `HOST:PORT`.
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// With more arguments of `privatenumber-sim business`, such as `--signing-secret`.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// When the simulator is not built, or does not become ready.
+    pub async fn start(self) -> Result<Business> {
+        let mut process = process::Start::new(&self.name, products::simulator()?, &self.log)
+            .arguments(["business", "--listen", &self.listen])
+            .arguments(&self.arguments)
+            .run()?;
+        let address = process.line("privatenumber-sim business listening on http://", PATIENCE).await?;
+        Ok(Business { address: address.trim().to_owned(), place: Place::Process(self), process })
+    }
+}
+
 /// A business that runs.
 #[derive(Debug)]
 pub struct Business {
@@ -83,37 +131,11 @@ pub struct Business {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Process { arguments: Vec<String>, directory: Directory, name: String },
+    Process(Start),
     Container(Service),
 }
 
 impl Business {
-    /// Starts one on a free port, called `name` in messages and for its log. `arguments` are more of those of
-    /// `privatenumber-sim business`, such as `--signing-secret`.
-    ///
-    /// # Errors
-    ///
-    /// When the simulator is not built, or does not become ready.
-    pub async fn start(directory: &Directory, name: &str, arguments: &[&str]) -> Result<Self> {
-        Self::start_at("127.0.0.1:0", directory, name, arguments.iter().map(|&argument| argument.to_owned()).collect())
-            .await
-    }
-
-    /// Starts one at `listen`.
-    ///
-    /// # Errors
-    ///
-    /// When the simulator is not built, or does not become ready.
-    pub async fn start_at(listen: &str, directory: &Directory, name: &str, arguments: Vec<String>) -> Result<Self> {
-        let mut process = Start::new(name, products::simulator()?, directory.join(format!("{name}.log")))
-            .arguments(["business", "--listen", listen])
-            .arguments(&arguments)
-            .run()?;
-        let address = process.line("privatenumber-sim business listening on http://", PATIENCE).await?;
-        let place = Place::Process { arguments, directory: directory.clone(), name: name.to_owned() };
-        Ok(Self { address: address.trim().to_owned(), place, process })
-    }
-
     /// Starts one in a container.
     ///
     /// # Errors
@@ -203,9 +225,7 @@ impl Business {
             self.process.kill().await?;
         }
         *self = match self.place.clone() {
-            Place::Process { arguments, directory, name } => {
-                Self::start_at(&self.address, &directory, &name, arguments).await?
-            }
+            Place::Process(start) => start.listen(&self.address).start().await?,
             Place::Container(service) => Self::start_in(service).await?,
         };
         Ok(())
