@@ -1,5 +1,7 @@
 //! What can happen, and what travels.
 
+use privatenumber_contract::PushId;
+
 use crate::store::StoreAnswer;
 
 /// Names a root: one configuration of one worker of one life of a gateway.
@@ -37,8 +39,8 @@ pub struct Letter {
     pub body: Vec<u8>,
     /// Who waits for the answer.
     pub asker: Asker,
-    /// When the first of its pushes was asked for first, milliseconds of virtual time.
-    pub first_asked: u64,
+    /// The pushes that it asks for.
+    pub push_ids: Vec<PushId>,
 }
 
 /// What comes back for a request.
