@@ -36,7 +36,7 @@ mutations! {
     /// Rule 3: what a batch or a stream missed is not asked again
     LostClaimForgotten breaks P8Finished,
     /// Rule 3: the root asks again under a new push id
-    AskedAgainUnderNewPushId breaks P8Finished,
+    AskedAgainUnderNewPushId breaks P2Kept,
     /// Rule 4: a push that fails takes those with it that it was asked with, until it is gone
     NeverHalved breaks P8Finished,
     /// Rule 5: any error of a whole batch ends the asking

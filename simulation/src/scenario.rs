@@ -139,7 +139,8 @@ impl Scenario {
         let span = random.pick([0, 2_000, 60_000, 600_000]);
         let count = if random.chance(30) { random.between(50, 90) } else { random.between(3, 16) };
         let is_crowded = random.chance(40);
-        let count = if is_crowded { random.between(20, 50) } else { count };
+        let count = if is_crowded { random.between(80, 120) } else { count };
+        let gateways = if is_crowded { vec![1] } else { gateways };
         let mut cdrs: Vec<_> =
             (0..count).map(|number| cdr(seed, number, span, &applications, &bindings, random)).collect();
         if is_crowded {
@@ -155,11 +156,16 @@ impl Scenario {
                 cdr.is_poison = true;
             }
         }
-        let variants = (0..3).map(|_| variant(&applications, &businesses, is_crowded, random)).collect::<Result<Vec<_>>>()?;
+        let variants =
+            (0..3).map(|_| variant(&applications, &businesses, is_crowded, random)).collect::<Result<Vec<_>>>()?;
         let route = Route { tries: random.pick([1, 3]), try_ms: 2_000, total_ms: 5_000 };
         let batch = if is_crowded {
             6
-        } else if count >= 50 { 50 } else { usize::try_from(random.between(1, 8)).unwrap_or(1) };
+        } else if count >= 50 {
+            50
+        } else {
+            usize::try_from(random.between(1, 8)).unwrap_or(1)
+        };
         let faults_end = span + random.pick([5_000, 90_000, 900_000, 10_800_000, 21_600_000]);
         let bindings = bindings.into_iter().map(|(id, _, row)| (id, row)).collect();
         let poison_until = faults_end * random.between(0, 2) / 2;

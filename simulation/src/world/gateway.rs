@@ -25,9 +25,11 @@ use crate::store::StoreAnswer;
 /// How long a granted call may wait for its callback where nothing of its own business holds it up, milliseconds.
 const AT_ONCE_MS: u64 = 100;
 
-/// How long a complete push may wait until it is asked for, where batches do not fail, milliseconds: for some young batches ahead of
-/// it.
-const ASKED_WITHIN_MS: u64 = 2_000;
+/// How long a complete push may wait until it is asked for, where batches do not fail, milliseconds.
+const ASKED_WITHIN_MS: u64 = 300;
+
+/// How much longer for each push ahead of it: four batches that hang stop being young after 250 ms, and retries take turns.
+const ASKED_LATER_MS: u64 = 125;
 
 /// With nothing wrong any more a push has its verdict within this time, milliseconds: some of the longest pauses.
 const SETTLED_WITHIN_MS: u64 = 7_200_000;
@@ -98,8 +100,8 @@ pub struct Root {
     letters: BTreeMap<u32, UnderWay>,
     /// Requests to the store whose answer was a timeout.
     given_up: BTreeSet<u32>,
-    /// When each complete push began to wait for being asked for.
-    pub complete_at: BTreeMap<PushId, u64>,
+    /// When each complete push began to wait for being asked for, and how many were ahead of it.
+    pub complete_at: BTreeMap<PushId, (u64, usize)>,
     /// Push ids that were asked for, since when.
     asked: BTreeMap<PushId, u64>,
     /// Mutated: pushes that are not asked for any more.
@@ -268,13 +270,7 @@ impl World<'_> {
             self.truth.call(&call_id).was_refused = true;
         }
         for (call_id, ak, body) in left {
-            self.callback_leaves(Callback {
-                sender: None,
-                ak,
-                call_id,
-                session_id: session_id(&body),
-                timeout_ms: 0,
-            });
+            self.callback_leaves(Callback { sender: None, ak, call_id, session_id: session_id(&body), timeout_ms: 0 });
         }
         for (stream, reply) in replies {
             happened = true;
@@ -452,13 +448,16 @@ impl World<'_> {
         let Some(root) = self.roots.get(&id) else { return Ok(()) };
         let is_singly = self.truth.knew_no_batches;
         for push_id in push_ids {
-            let waited = root.complete_at.get(push_id).map_or(0, |complete_at| now.saturating_sub(*complete_at));
-            let is_prompt = waited <= ASKED_WITHIN_MS
+            let (complete_at, ahead) = root.complete_at.get(push_id).copied().unwrap_or((now, 0));
+            let waited = now.saturating_sub(complete_at);
+            let is_prompt = waited <= ASKED_WITHIN_MS + ASKED_LATER_MS * ahead as u64
                 || root.failures >= 3
                 || is_singly
                 || self.scenario.is_crowded
                 || root.host.refusal_rate.get() > 0;
-            check(Promise::P8Finished, is_prompt, || format!("push {push_id} waited {waited} ms until it was asked for"))?;
+            check(Promise::P8Finished, is_prompt, || {
+                format!("push {push_id} waited {waited} ms until it was asked for")
+            })?;
             let since = root.asked.get(push_id).copied().unwrap_or(now);
             let quiet = now.saturating_sub(since.max(faults_end));
             check(Promise::P8Finished, quiet <= SETTLED_WITHIN_MS, || {

@@ -43,7 +43,14 @@ pub struct Huawei {
 
 impl Huawei {
     pub fn new(scenario: &Scenario) -> Self {
-        let state = |at| CdrState { first: at, attempts: 0, due: Some(at), is_answered: false, last_attempt: 0, is_excused: false };
+        let state = |at| CdrState {
+            first: at,
+            attempts: 0,
+            due: Some(at),
+            is_answered: false,
+            last_attempt: 0,
+            is_excused: false,
+        };
         Self { cdrs: scenario.cdrs.iter().map(|cdr| state(cdr.at)).collect(), streams: 0 }
     }
 }
@@ -113,7 +120,14 @@ impl World<'_> {
     }
 
     /// A push is over for Huawei, with the status it saw and whether the answer was complete.
-    pub(super) fn push_ended(&mut self, batch: &[usize], counts: bool, status: Option<u16>, is_complete: bool, is_excused: bool) {
+    pub(super) fn push_ended(
+        &mut self,
+        batch: &[usize],
+        counts: bool,
+        status: Option<u16>,
+        is_complete: bool,
+        is_excused: bool,
+    ) {
         *self.figures.pushes.entry(status.unwrap_or(0)).or_default() += 1;
         let is_good = status == Some(200) && is_complete;
         let mut repeated = Vec::new();

@@ -65,8 +65,12 @@ impl World<'_> {
         let old = std::mem::take(&mut gateway.serving);
         self.serve(index);
         // Streams whose headers have yet to arrive meet the new configuration.
-        let unborn: Vec<_> =
-            self.streams.iter().filter(|(_, stream)| stream.gateway == index && !stream.has_begun).map(|(id, _)| *id).collect();
+        let unborn: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.gateway == index && !stream.has_begun)
+            .map(|(id, _)| *id)
+            .collect();
         for id in unborn {
             let Some(new) = self.current_root(index) else { break };
             let Some(stream) = self.streams.get_mut(&id) else { continue };

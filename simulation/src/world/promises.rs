@@ -41,7 +41,9 @@ impl World<'_> {
         let unfinished: usize = own().filter(|stream| !stream.is_complete).map(|stream| stream.arrived).sum();
         let known = root.driver.held_bytes();
         check(Promise::P6Standing, held.max(known) <= most && unfinished <= most / 2, || {
-            format!("root {id} holds {held} bytes of bodies, {unfinished} of unfinished ones, of {most}; it knows of {known}")
+            format!(
+                "root {id} holds {held} bytes of bodies, {unfinished} of unfinished ones, of {most}; it knows of {known}"
+            )
         })
     }
 

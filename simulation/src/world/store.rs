@@ -36,7 +36,11 @@ pub struct StoreSide<'s> {
 
 impl<'s> StoreSide<'s> {
     pub fn new(store: &'s Store) -> Self {
-        Self { store, is_down: false, wall_offset: 0, waiting: Vec::new(),
+        Self {
+            store,
+            is_down: false,
+            wall_offset: 0,
+            waiting: Vec::new(),
             is_committing: false,
             refuses_batches: None,
             hangs_until: 0,
@@ -209,9 +213,8 @@ impl World<'_> {
 
     /// Answers requests with a push that the store cannot stomach, and returns the others.
     fn without_poison(&mut self, letters: Vec<Letter>) -> Vec<Letter> {
-        let is_poison = |world: &Self, letter: &Letter| {
-            letter.push_ids.iter().any(|push_id| world.truth.poison.contains(push_id))
-        };
+        let is_poison =
+            |world: &Self, letter: &Letter| letter.push_ids.iter().any(|push_id| world.truth.poison.contains(push_id));
         if !letters.iter().any(|letter| is_poison(self, letter)) {
             return letters;
         }

@@ -127,7 +127,7 @@ impl World<'_> {
 
     pub(super) fn push_body(&mut self, id: StreamId) -> Step {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_answered) else { return Ok(()) };
-        let size = stream.body.len() / 2;
+        let size = stream.body.len() / 8 * 7;
         stream.arrived = size;
         let reported = if self.mutates(Mutation::BodyWithoutPermit) { 0 } else { size };
         match self.step(id, StreamEvent::RequestBody(reported)) {
@@ -146,6 +146,12 @@ impl World<'_> {
         let (root, batch, body) = (stream.root, stream.batch.clone(), std::mem::take(&mut stream.body));
         stream.arrived = body.len();
         stream.is_complete = true;
+        // As Envoy has it: the last of the body is announced before its end is.
+        let reported = if self.mutates(Mutation::BodyWithoutPermit) { 0 } else { body.len() };
+        if let Some(Action::Reply(reply)) = self.step(id, StreamEvent::RequestBody(reported)) {
+            self.excuse_refusal(id, &reply);
+            return self.answered_by_filter(id, &reply);
+        }
         if self.mutates(Mutation::PushIdFromBody)
             && let Some(root) = self.roots.get(&root)
         {
@@ -156,7 +162,8 @@ impl World<'_> {
         let push_id = PushId::from_bytes(known.host.drawn.get());
         let patience = known.config.store.patience_ms;
         if matches!(action, Action::Hold) {
-            known.complete_at.insert(push_id, self.now);
+            let ahead = known.driver.gauges().claims_outstanding;
+            known.complete_at.insert(push_id, (self.now, ahead));
         }
         self.truth.holders.insert(push_id, root);
         if batch.iter().any(|index| self.is_poison(*index)) {
