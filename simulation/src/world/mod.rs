@@ -34,7 +34,7 @@ use truth::Truth;
 const MOST_STEPS: u64 = 200_000;
 
 /// More ticks than any run needs.
-const MOST_TICKS: u64 = 2_000_000;
+const MOST_TICKS: u64 = 5_000_000;
 
 /// How a run is made.
 #[derive(Clone, Copy, Debug, Default)]
