@@ -641,6 +641,9 @@ impl World<'_> {
         let says_something = answer.status == 200 && under_way.path == paths::PUSHES && answer.committed.is_some()
             || serde_json::from_slice::<PushBatchAnswer<'_>>(&answer.body)
                 .is_ok_and(|read| read.pushes.iter().any(|result| under_way.push_ids.contains(&result.push_id)));
+        // A call that is claimed twice makes both claims void.
+        let calls = claimed(&answer.body);
+        let says_something = says_something && calls.iter().collect::<BTreeSet<_>>().len() == calls.len();
         if answer.status == 404 {
             self.truth.knew_no_batches = true;
         }

@@ -124,6 +124,13 @@ impl World<'_> {
             self.answer_error(letter.asker, status);
             return Ok(());
         }
+        if letter.path == paths::PUSH_BATCHES && letter.push_ids.len() == 1 && self.strikes(Fault::BatchRetry) {
+            let mut answer = all_refused(&letter.push_ids, letter.path);
+            let text = String::from_utf8_lossy(&answer.body);
+            answer.body = text.replace("\"refused\"", "\"retry\"").into_bytes();
+            self.after(1, Event::ReplyArrives(letter.asker, Reply::Store { answer, ends_early: false }));
+            return Ok(());
+        }
         if self.strikes(Fault::StoreRequestLost) {
             if self.random.chance(500) {
                 self.after(1, Event::ReplyArrives(letter.asker, Reply::Reset));
