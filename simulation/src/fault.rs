@@ -124,6 +124,8 @@ impl Faults {
                 }
                 // What must last for a while lasts for as long as it strikes.
                 Fault::PoisonPush => 1_000,
+                // Two pushes of one call must meet in one commit for some mistakes to show.
+                Fault::PushDoubled => random.pick([0, 100, 300, 500]),
                 _ => random.pick([0, 0, 20, 100, 300]),
             };
             if calm { 0 } else { rate }
