@@ -27,8 +27,8 @@ const TELL_AFTER_MS: u64 = 100;
 /// How long the host's log level is trusted, milliseconds.
 const LOG_LEVEL_TRUST_MS: u64 = 100;
 
-/// How often a draining worker looks whether it is idle, milliseconds: streams that end leave no other trace.
-const DRAIN_TICK_MS: u64 = 50;
+/// How often a draining worker looks whether it is idle, milliseconds, should the wake-up that a stream's end asks for get lost.
+const DRAIN_TICK_MS: u64 = 500;
 
 /// See the [module](self).
 pub struct Worker<H> {
@@ -294,7 +294,8 @@ impl<H: Host> Worker<H> {
     /// How many milliseconds from now the worker has something to do without anything having happened.
     fn pause(&self, now: Now) -> Option<u64> {
         let wake_up = self.dispatcher.borrow().next_wake_up(now);
-        let drain = self.draining.get().then_some(DRAIN_TICK_MS);
+        // A stream that ends may leave the worker idle: it must be woken to say that it is drained.
+        let drain = self.draining.get().then(|| if self.dispatcher.borrow().is_idle() { 0 } else { DRAIN_TICK_MS });
         let tell = self.tell_at.get().map(|due| due.saturating_sub(now.monotonic_ms));
         wake_up.into_iter().chain(drain).chain(tell).min()
     }

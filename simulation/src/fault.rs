@@ -43,6 +43,26 @@ faults! {
     StoreAnswerBodyless = "store's answer without its body",
     /// The connection breaks between head and body of the store's answer.
     StoreAnswerBroken = "store's answer broken off",
+    /// The answer to a batch leaves pushes out.
+    BatchPartial = "answer to a batch leaves pushes out",
+    /// The answer to a batch comes in another order.
+    BatchReordered = "answer to a batch in another order",
+    /// The answer to a batch names a push twice.
+    BatchNamesTwice = "answer to a batch names a push twice",
+    /// A batch gets the answer to another.
+    BatchMisrouted = "batch gets the answer to another",
+    /// The store says `retry` of some pushes of a batch.
+    BatchRetry = "store says retry of pushes of a batch",
+    /// The store answers batches with a client error for a while.
+    BatchesRefused = "batches refused with 4xx for a while",
+    /// The answer to a batch is beyond Envoy's limit.
+    BatchAnswerTooLarge = "answer to a batch too large",
+    /// A push that the store cannot stomach fails its whole batch.
+    PoisonPush = "poison push fails its batch",
+    /// One of two stores hangs.
+    StoreHangs = "one of two stores hangs",
+    /// Envoy, or another filter, answers a push that is held.
+    AnsweredByOthers = "held push answered by others",
     /// No connection to the business can be made.
     BusinessUnreachable = "business unreachable",
     /// The business answers with an error.
@@ -99,7 +119,13 @@ impl Faults {
         let rates = Fault::ALL.iter().map(|fault| {
             let rate = match fault {
                 Fault::GatewayKilled | Fault::Reloaded => random.pick([0, 0, 2, 10, 30]),
-                Fault::ClockJumped | Fault::StoreDown => random.pick([0, 0, 2, 5]),
+                Fault::ClockJumped | Fault::StoreDown | Fault::BatchesRefused | Fault::StoreHangs => {
+                    random.pick([0, 0, 2, 5])
+                }
+                // What must last for a while lasts for as long as it strikes.
+                Fault::PoisonPush => 1_000,
+                // Two pushes of one call must meet in one commit for some mistakes to show.
+                Fault::PushDoubled => random.pick([0, 100, 300, 500]),
                 _ => random.pick([0, 0, 20, 100, 300]),
             };
             if calm { 0 } else { rate }
@@ -112,13 +138,32 @@ impl Faults {
         let index = fault as usize;
         let rate = self.rates.get(index).copied().unwrap_or(0);
         let Some(count) = self.counts.get_mut(index) else { return false };
-        let every_step =
-            matches!(fault, Fault::GatewayKilled | Fault::Reloaded | Fault::ClockJumped | Fault::StoreDown);
+        let every_step = matches!(
+            fault,
+            Fault::GatewayKilled
+                | Fault::Reloaded
+                | Fault::ClockJumped
+                | Fault::StoreDown
+                | Fault::BatchesRefused
+                | Fault::StoreHangs
+        );
         if self.over || rate == 0 || (every_step && *count >= MOST_EACH) || !random.chance(rate) {
             return false;
         }
         *count += 1;
         true
+    }
+
+    /// How often the fault strikes now, per mille.
+    pub fn rate(&self, fault: Fault) -> u64 {
+        if self.over { 0 } else { self.rates.get(fault as usize).copied().unwrap_or(0) }
+    }
+
+    /// Counts what struck where this cannot be asked.
+    pub fn count(&mut self, fault: Fault, times: u64) {
+        if let Some(count) = self.counts.get_mut(fault as usize) {
+            *count += times;
+        }
     }
 
     /// From now on nothing goes wrong any more.

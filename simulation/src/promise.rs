@@ -13,6 +13,8 @@ pub enum Promise {
     P3Accounted,
     /// Neither a bad CDR nor a slow or dead business harms the others.
     P4Apart,
+    /// No more is held than the configuration allows.
+    P6Standing,
     /// What was committed gets its callback and its outcome; nothing stays behind.
     P8Finished,
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Promise {
             Self::P2Kept => "P2 kept",
             Self::P3Accounted => "P3 accounted",
             Self::P4Apart => "P4 apart",
+            Self::P6Standing => "P6 standing",
             Self::P8Finished => "P8 finished",
         })
     }

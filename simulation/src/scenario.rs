@@ -49,6 +49,8 @@ pub struct Cdr {
     pub at: u64,
     /// The call, if the CDR can be used.
     pub call: Option<Call>,
+    /// Whether the store cannot stomach it.
+    pub is_poison: bool,
 }
 
 /// One call.
@@ -114,6 +116,12 @@ pub struct Scenario {
     pub batch: usize,
     /// From here on nothing goes wrong any more, milliseconds of virtual time.
     pub faults_end: u64,
+    /// Until then the store fails even where a poison push comes alone, milliseconds of virtual time.
+    pub poison_until: u64,
+    /// An answer to a batch of more pushes than this is beyond Envoy's limit, while faults strike.
+    pub answer_pushes: usize,
+    /// Whether bodies are so large and slow that memory runs short.
+    pub is_crowded: bool,
 }
 
 impl Scenario {
@@ -130,13 +138,52 @@ impl Scenario {
         let bindings = bindings(seed, &businesses, random);
         let span = random.pick([0, 2_000, 60_000, 600_000]);
         let count = if random.chance(30) { random.between(50, 90) } else { random.between(3, 16) };
-        let cdrs = (0..count).map(|number| cdr(seed, number, span, &applications, &bindings, random)).collect();
-        let variants = (0..3).map(|_| variant(&applications, &businesses, random)).collect::<Result<Vec<_>>>()?;
+        let is_crowded = random.chance(40);
+        let count = if is_crowded { random.between(80, 120) } else { count };
+        let gateways = if is_crowded { vec![1] } else { gateways };
+        let mut cdrs: Vec<_> =
+            (0..count).map(|number| cdr(seed, number, span, &applications, &bindings, random)).collect();
+        if is_crowded {
+            for cdr in &mut cdrs {
+                let padding = format!(r#"{{"padding":"{}","#, "x".repeat(17_000));
+                cdr.text.replace_range(..1, &padding);
+                cdr.at = 0;
+            }
+        }
+        if random.chance(150) {
+            let index = random.index(cdrs.len());
+            if let Some(cdr) = cdrs.get_mut(index) {
+                cdr.is_poison = true;
+            }
+        }
+        let variants =
+            (0..3).map(|_| variant(&applications, &businesses, is_crowded, random)).collect::<Result<Vec<_>>>()?;
         let route = Route { tries: random.pick([1, 3]), try_ms: 2_000, total_ms: 5_000 };
-        let batch = if count >= 50 { 50 } else { usize::try_from(random.between(1, 8)).unwrap_or(1) };
+        let batch = if is_crowded {
+            6
+        } else if count >= 50 {
+            50
+        } else {
+            usize::try_from(random.between(1, 8)).unwrap_or(1)
+        };
         let faults_end = span + random.pick([5_000, 90_000, 900_000, 10_800_000, 21_600_000]);
         let bindings = bindings.into_iter().map(|(id, _, row)| (id, row)).collect();
-        Ok(Self { gateways, businesses, applications, cdrs, bindings, variants, route, batch, faults_end })
+        let poison_until = faults_end * random.between(0, 2) / 2;
+        let answer_pushes = random.pick([1, 2, 4]);
+        Ok(Self {
+            gateways,
+            businesses,
+            applications,
+            cdrs,
+            bindings,
+            variants,
+            route,
+            batch,
+            faults_end,
+            poison_until,
+            answer_pushes,
+            is_crowded,
+        })
     }
 
     /// The call of that id, if there is one.
@@ -227,7 +274,7 @@ fn cdr(
     let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak });
     // Calls end in bunches, so that pushes hold several.
     let at = span * random.between(0, 3) / 3;
-    Cdr { application: index, text: cdr.to_string(), at, call }
+    Cdr { application: index, text: cdr.to_string(), at, call, is_poison: false }
 }
 
 fn set(object: &mut Value, name: &str, value: Value) {
@@ -236,7 +283,12 @@ fn set(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn variant(applications: &[Application], businesses: &[Business], random: &mut Random) -> Result<Variant> {
+fn variant(
+    applications: &[Application],
+    businesses: &[Business],
+    is_crowded: bool,
+    random: &mut Random,
+) -> Result<Variant> {
     let mut known = Vec::new();
     let mut concurrency = Vec::new();
     for business in businesses {
@@ -259,18 +311,25 @@ fn variant(applications: &[Application], businesses: &[Business], random: &mut R
             })
         })
         .collect();
+    let bytes = if is_crowded { 1_048_576 } else { 67_108_864 };
     let config = json!({
+        "headers": random.pick(["hold", "hold", "pass"]),
         "applications": applications,
         "businesses": known,
         "store": {
             "timeout_ms": random.pick([1_000, 5_000]),
+            "push_timeout_ms": random.pick([500, 1_500]),
+            "push_batch_size": random.pick([1, 3, 16]),
+            "push_batch_delay_ms": random.pick([1, 2, 5]),
             "claim_deadline_seconds": random.pick([60, 900]),
             "outcome_batch_size": random.pick([1, 3, 100]),
             "outcome_batch_delay_ms": random.pick([1, 5, 2_000]),
             "retry_initial_ms": random.pick([10, 100]),
             "retry_max_ms": random.pick([10_000, 60_000, 600_000]),
         },
-        "limits": {"pending_calls": random.pick([50, 10_000])},
+        "limits": {
+            "pending_calls": random.pick([50, 10_000]), "pending_bytes": bytes, "max_body_bytes": bytes / 8,
+        },
     });
     let text = serde_json::to_vec(&config)?;
     let config = Config::from_json(&text, &|_| None).map_err(|errors| {

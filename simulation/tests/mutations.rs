@@ -9,7 +9,7 @@ use simulation::{Mutation, Options, Promise, Store, run};
 const SEEDS: u64 = 100;
 
 /// The first seed in which the mistake breaks the promise it is named for; before that it may break others.
-fn find(mutation: Mutation) -> u64 {
+fn find(mutation: Mutation) -> Option<u64> {
     let store = Store::open().unwrap();
     let options = Options { mutation: Some(mutation), whole_trace: false };
     for seed in 0..SEEDS {
@@ -21,22 +21,33 @@ fn find(mutation: Mutation) -> u64 {
         assert_eq!(again, Some(violation), "{mutation:?}: seed {seed} does not replay");
         let sound = run(seed, &Store::open().unwrap(), Options::default()).unwrap().violation;
         assert_eq!(sound, None, "seed {seed} without the mistake");
-        return seed;
+        return Some(seed);
     }
-    panic!("{mutation:?} is not found within {SEEDS} seeds");
+    None
 }
 
 #[test]
 fn every_promise_has_a_mutation() {
-    for promise in [Promise::P1Once, Promise::P2Kept, Promise::P3Accounted, Promise::P4Apart, Promise::P8Finished] {
+    for promise in [
+        Promise::P1Once,
+        Promise::P2Kept,
+        Promise::P3Accounted,
+        Promise::P4Apart,
+        Promise::P6Standing,
+        Promise::P8Finished,
+    ] {
         assert!(Mutation::ALL.iter().any(|mutation| mutation.breaks() == promise), "{promise}");
     }
 }
 
 #[test]
 fn every_mutation_is_found() {
-    for mutation in Mutation::ALL {
-        let seed = find(mutation);
-        println!("{mutation:?} breaks {} in seed {seed}", mutation.breaks());
+    let mut missed = Vec::new();
+    for mutation in Mutation::ALL.iter().copied() {
+        match find(mutation) {
+            Some(seed) => println!("{mutation:?} breaks {} in seed {seed}", mutation.breaks()),
+            None => missed.push(mutation),
+        }
     }
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {missed:?}");
 }

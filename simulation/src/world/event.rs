@@ -1,11 +1,13 @@
 //! What can happen, and what travels.
 
+use privatenumber_contract::PushId;
+
 use crate::store::StoreAnswer;
 
 /// Names a root: one configuration of one worker of one life of a gateway.
 pub type RootId = u32;
 /// Names a stream: one push through one gateway.
-pub type StreamId = u64;
+pub type StreamId = u32;
 
 /// Who waits for an answer of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Letter {
     pub body: Vec<u8>,
     /// Who waits for the answer.
     pub asker: Asker,
+    /// The pushes that it asks for.
+    pub push_ids: Vec<PushId>,
 }
 
 /// What comes back for a request.
@@ -114,8 +118,14 @@ pub enum Event {
     CallbackArrives(Callback),
     /// The answer to a callback arrives.
     CallbackHeard(RootId, u32, Heard),
-    /// A root wakes.
-    Wake(RootId),
+    /// A root has something to do.
+    Drive(RootId),
+    /// A reply has gone out as a whole.
+    StreamOver(StreamId),
+    /// A held push must have its reply by now.
+    PatienceOver(StreamId),
+    /// Envoy, or another filter, answers a push.
+    OthersAnswer(StreamId),
     /// The store is back.
     StoreUp,
     /// A gateway starts again.

@@ -1,24 +1,38 @@
-//! Gateways, their workers, and the roots that do the work outliving streams: what the adapter does in Envoy.
+//! Gateways and their workers: the filter's own worker, each with its own host.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use private_number_gateway::answer::AnswerKind;
 use private_number_gateway::config::Config;
-use private_number_gateway::dispatcher::{Departure, Dispatcher, HttpAnswer, Refusal};
-use private_number_gateway::journal;
-use privatenumber_contract::{Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushId, Record, paths};
+use private_number_gateway::dispatcher::{HttpAnswer, Refusal};
+use private_number_gateway::driver::{Driver, Sent};
+use private_number_gateway::journal::Level;
+use privatenumber_contract::{
+    Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch, PushBatchAnswer, PushId, PushVerdict, Record, paths,
+};
 
-use super::event::{Asker, Callback, Event, Heard, Letter, Reply, RootId};
+use super::event::{Asker, Callback, Event, Heard, Letter, Reply, RootId, StreamId};
 use super::truth::End;
 use super::{World, note};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::promise::{Promise, Step, check};
+use crate::random::Random;
 use crate::scenario::UNBOUNDED;
+use crate::store::StoreAnswer;
 
 /// How long a granted call may wait for its callback where nothing of its own business holds it up, milliseconds.
 const AT_ONCE_MS: u64 = 100;
+
+/// How long a complete push may wait until it is asked for, where batches do not fail, milliseconds.
+const ASKED_WITHIN_MS: u64 = 300;
+
+/// How much longer for each push ahead of it: four batches that hang stop being young after 250 ms, and retries take turns.
+const ASKED_LATER_MS: u64 = 125;
+
+/// With nothing wrong any more a push has its verdict within this time, milliseconds: some of the longest pauses.
+const SETTLED_WITHIN_MS: u64 = 7_200_000;
 
 /// One Envoy.
 #[derive(Debug)]
@@ -30,8 +44,8 @@ pub struct Gateway {
     pub variant: usize,
     /// How far its wall clock is off.
     pub wall_offset: i64,
-    /// Mutated: claim requests that a restart asks again.
-    pub remembered: Vec<Vec<u8>>,
+    /// Mutated: claim requests that a restart asks again, with their paths.
+    pub remembered: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Gateway {
@@ -40,26 +54,64 @@ impl Gateway {
     }
 }
 
+/// What a worker's host decides by itself while the worker is at work.
+#[derive(Debug)]
+pub struct HostSide {
+    random: RefCell<Random>,
+    /// How often a request is refused, per mille.
+    pub refusal_rate: Cell<u64>,
+    refusals: Cell<u64>,
+    refused_calls: RefCell<Vec<String>>,
+    /// Mutated: callbacks that left and were reported as refused.
+    pub lies: bool,
+    /// Mutated: the random bits that are drawn next.
+    pub forced: Cell<Option<[u8; 16]>>,
+    /// The random bits that were drawn last.
+    pub drawn: Cell<[u8; 16]>,
+    left: RefCell<Vec<(String, String, Vec<u8>)>>,
+}
+
+/// A request to the store that is under way.
+#[derive(Clone, Debug)]
+struct UnderWay {
+    path: &'static str,
+    body: Rc<Vec<u8>>,
+    push_ids: Vec<PushId>,
+}
+
 /// One configuration of one worker.
 pub struct Root {
     pub gateway: usize,
     pub config: Rc<Config>,
-    pub dispatcher: Dispatcher,
+    pub driver: Driver,
+    pub host: Rc<HostSide>,
     /// Streams that belong to it.
     pub streams: usize,
     pub is_draining: bool,
-    /// When it wakes next.
-    wakes_at: Option<u64>,
-    /// When it last answered that it is full.
-    pub was_busy_at: Option<u64>,
+    /// Whether it said that nothing is pending.
+    says_idle: bool,
+    /// When it has something to do, and when it is driven.
+    drives: Option<(u64, u64)>,
+    /// Batches without a verdict since the last with one.
+    pub failures: u32,
     /// Callbacks whose answer is awaited, with their call ids.
     pub callbacks: BTreeMap<u32, String>,
-    /// Requests to the store whose answer is awaited, with their paths.
-    letters: BTreeMap<u32, &'static str>,
+    /// Requests to the store whose answer is awaited.
+    letters: BTreeMap<u32, UnderWay>,
+    /// Requests to the store whose answer was a timeout.
+    given_up: BTreeSet<u32>,
+    /// When each complete push began to wait for being asked for, and how many were ahead of it.
+    pub complete_at: BTreeMap<PushId, (u64, usize)>,
+    /// Push ids that were asked for, since when.
+    asked: BTreeMap<PushId, u64>,
+    /// Mutated: pushes that are not asked for any more.
+    pub forgotten: BTreeSet<PushId>,
     /// Mutated: callbacks that wait for the one before.
-    pub held: VecDeque<Departure>,
-    /// Mutated: push ids that took another's place.
-    relabelled: BTreeMap<u32, String>,
+    pub held: VecDeque<Sent>,
+    /// Mutated: requests to the store that wait for the one before.
+    held_letters: VecDeque<Sent>,
+    /// Mutated: push ids that took another's place, by token: the new one, then the old.
+    relabelled: BTreeMap<u32, Vec<(PushId, PushId)>>,
 }
 
 impl World<'_> {
@@ -71,8 +123,9 @@ impl World<'_> {
         note!(self, "gateway {gateway} starts");
         self.serve(gateway);
         let remembered = self.gateways.get_mut(gateway).map(|known| std::mem::take(&mut known.remembered));
-        for body in remembered.into_iter().flatten() {
-            self.after(0, Event::LetterArrives(Letter { path: paths::PUSHES, body, asker: Asker::Nobody }));
+        for (path, body) in remembered.into_iter().flatten() {
+            let push_ids = push_ids(&body, path);
+            self.after(0, Event::LetterArrives(Letter { path, body, asker: Asker::Nobody, push_ids }));
         }
         Ok(())
     }
@@ -87,25 +140,76 @@ impl World<'_> {
         };
         let ids: Vec<RootId> = (0..workers).map(|_| self.next_id()).collect();
         for id in &ids {
-            let root = Root {
-                gateway,
-                config: Rc::clone(&config),
-                dispatcher: Dispatcher::new(Rc::clone(&config)),
-                streams: 0,
-                is_draining: false,
-                wakes_at: None,
-                was_busy_at: None,
-                callbacks: BTreeMap::new(),
-                letters: BTreeMap::new(),
-                held: VecDeque::new(),
-                relabelled: BTreeMap::new(),
-            };
+            let root = self.root(gateway, Rc::clone(&config));
             self.roots.insert(*id, root);
             self.truth.variants.insert(*id, variant);
         }
         note!(self, "gateway {gateway} serves configuration {variant} with roots {ids:?}");
         if let Some(known) = self.gateways.get_mut(gateway) {
             known.serving = ids;
+        }
+    }
+
+    fn root(&mut self, gateway: usize, config: Rc<Config>) -> Root {
+        let seed = self.random.next();
+        let host = Rc::new(HostSide {
+            random: RefCell::new(Random::new(seed)),
+            refusal_rate: Cell::new(self.faults.rate(Fault::DispatchRefused)),
+            refusals: Cell::new(0),
+            refused_calls: RefCell::default(),
+            lies: self.mutates(Mutation::DepartureTakenForRefusal),
+            forced: Cell::new(None),
+            drawn: Cell::new([0; 16]),
+            left: RefCell::default(),
+        });
+        let mut driver = Driver::new(Rc::clone(&config), self.gateway_now(gateway), seed);
+        let side = Rc::clone(&host);
+        driver.draw(move || {
+            let bits = side.forced.take().unwrap_or_else(|| side.random.borrow_mut().bytes());
+            side.drawn.set(bits);
+            Some(bits)
+        });
+        let side = Rc::clone(&host);
+        driver.refuse(move |request| {
+            let mut random = side.random.borrow_mut();
+            let header = |name| request.head.headers.iter().find(|(known, _)| known.as_str() == name);
+            let call_id = header("webhook-id").map(|(_, value)| value.as_str().to_owned());
+            if random.chance(side.refusal_rate.get()) {
+                side.refusals.set(side.refusals.get() + 1);
+                side.refused_calls.borrow_mut().extend(call_id);
+                let has_cluster = random.chance(500);
+                return Some(if has_cluster { Refusal::NoHealthyHost } else { Refusal::NoCluster });
+            }
+            if side.lies
+                && let Some(call_id) = call_id
+                && random.chance(250)
+            {
+                side.refused_calls.borrow_mut().push(call_id.clone());
+                let left = (call_id, request.head.cluster.to_string(), request.body().to_vec());
+                side.left.borrow_mut().push(left);
+                return Some(Refusal::NoHealthyHost);
+            }
+            None
+        });
+        Root {
+            gateway,
+            config,
+            driver,
+            host,
+            streams: 0,
+            is_draining: false,
+            says_idle: false,
+            drives: None,
+            failures: 0,
+            callbacks: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            complete_at: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            held: VecDeque::new(),
+            held_letters: VecDeque::new(),
+            relabelled: BTreeMap::new(),
         }
     }
 
@@ -118,114 +222,138 @@ impl World<'_> {
         serving.get(self.random.index(serving.len())).copied()
     }
 
-    /// A stream told the root's dispatcher something: the root is woken if that brought work.
-    pub(super) fn stream_was_heard(&mut self, id: RootId) {
-        self.read_journal(id);
-        let Some(root) = self.roots.get_mut(&id) else { return };
-        if root.dispatcher.take_stirred() {
-            let pause = self.random.pick([0, 0, 1, 2]);
-            self.wake_at(id, self.now + pause);
-        }
+    /// The root, with its clocks set to this moment.
+    pub(super) fn at_root(&mut self, id: RootId) -> Option<&mut Root> {
+        let now = self.gateway_now(self.roots.get(&id)?.gateway);
+        let root = self.roots.get_mut(&id)?;
+        root.driver.set_now(now);
+        Some(root)
     }
 
-    fn wake_at(&mut self, id: RootId, at: u64) {
-        let Some(root) = self.roots.get_mut(&id) else { return };
-        if root.wakes_at.is_none_or(|known| at < known) {
-            root.wakes_at = Some(at);
-            self.queue.put(at, Event::Wake(id));
+    /// A root has something to do. Returns whether anything came of it.
+    pub(super) fn drive(&mut self, id: RootId) -> Result<bool, crate::promise::Stop> {
+        let now = self.now;
+        let Some(root) = self.at_root(id) else { return Ok(false) };
+        // What was overtaken by something earlier is nothing.
+        if root.drives.is_none_or(|(_, at)| at != now) {
+            return Ok(false);
         }
+        root.drives = None;
+        root.driver.drive();
+        self.follow(id)
     }
 
-    pub(super) fn wake(&mut self, id: RootId) -> Step {
-        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
-        // A wake-up that was overtaken by an earlier one is none.
-        if root.wakes_at != Some(self.now) {
-            return Ok(());
-        }
-        root.wakes_at = None;
-        self.work(id)
+    /// Tells a root to drain.
+    pub(super) fn drain(&mut self, id: RootId) -> Step {
+        let Some(root) = self.at_root(id) else { return Ok(()) };
+        root.is_draining = true;
+        root.says_idle = root.driver.drain();
+        self.follow(id).map(drop)
     }
 
-    /// Sends all that is to leave, and ends the root if it is drained.
-    pub(super) fn work(&mut self, id: RootId) -> Step {
-        loop {
-            let Some(gateway) = self.roots.get(&id).map(|root| root.gateway) else { return Ok(()) };
-            let now = self.gateway_now(gateway);
-            let Some(departure) = self.roots.get_mut(&id).and_then(|root| root.dispatcher.poll(now)) else { break };
-            self.depart(id, departure)?;
+    /// After whatever a root was told: takes what it sent and replied, and sees when it has something to do. Returns whether there was
+    /// anything.
+    pub(super) fn follow(&mut self, id: RootId) -> Result<bool, crate::promise::Stop> {
+        let mut happened = false;
+        let Some(root) = self.roots.get_mut(&id) else { return Ok(false) };
+        let (log, sent, replies) = (root.driver.take_log(), root.driver.take_sent(), root.driver.take_replies());
+        let refused = root.host.refused_calls.take();
+        let left = root.host.left.take();
+        self.faults.count(Fault::DispatchRefused, root.host.refusals.take());
+        for (level, line) in log {
+            happened = true;
+            if level >= Level::Debug {
+                note!(self, "root {id}: {line}");
+            }
         }
-        self.read_journal(id);
-        let Some(root) = self.roots.get(&id) else { return Ok(()) };
-        if let Some(pause) = root.dispatcher.next_wake_up(self.gateway_now(root.gateway)) {
-            self.wake_at(id, self.now + pause.max(1));
+        for call_id in refused {
+            self.truth.call(&call_id).was_refused = true;
         }
-        self.end_drained(id)
+        for (call_id, ak, body) in left {
+            self.callback_leaves(Callback { sender: None, ak, call_id, session_id: session_id(&body), timeout_ms: 0 });
+        }
+        for (stream, reply) in replies {
+            happened = true;
+            self.worker_replied(stream, id, &reply)?;
+        }
+        for sent in sent {
+            happened = true;
+            self.depart(id, sent)?;
+        }
+        let now = self.now;
+        let Some(root) = self.roots.get(&id) else { return Ok(happened) };
+        if let Some(wanted) = root.driver.time()
+            && root.drives.is_none_or(|(known, _)| wanted < known)
+        {
+            // Envoy is late now and then.
+            let at = wanted.max(now) + self.random.pick([0, 0, 1, 2]);
+            if let Some(root) = self.roots.get_mut(&id) {
+                root.drives = Some((wanted, at));
+            }
+            self.queue.put(at, Event::Drive(id));
+        }
+        self.end_drained(id)?;
+        Ok(happened)
     }
 
-    fn depart(&mut self, id: RootId, departure: Departure) -> Step {
-        let path = departure.head.headers.iter().find(|(name, _)| name.as_str() == ":path");
-        let path = match path.map(|(_, value)| value.as_str()) {
-            Some(paths::OUTCOMES) => paths::OUTCOMES,
-            Some(paths::PUSHES) => paths::PUSHES,
+    fn depart(&mut self, id: RootId, sent: Sent) -> Step {
+        let path = match sent.path.as_str() {
+            paths::OUTCOMES => paths::OUTCOMES,
+            paths::PUSHES => paths::PUSHES,
+            paths::PUSH_BATCHES => paths::PUSH_BATCHES,
             _ => {
                 let holds = self.mutates(Mutation::OneCallbackAtATime);
                 match self.roots.get_mut(&id) {
-                    Some(root) if holds && !root.callbacks.is_empty() => root.held.push_back(departure),
-                    _ => return self.depart_callback(id, departure),
+                    Some(root) if holds && !root.callbacks.is_empty() => root.held.push_back(sent),
+                    _ => return self.depart_callback(id, sent),
                 }
                 return Ok(());
             }
         };
-        self.depart_letter(id, departure, path);
-        Ok(())
-    }
-
-    fn refusal(&mut self) -> Option<Refusal> {
-        let strikes = self.strikes(Fault::DispatchRefused);
-        let has_cluster = self.random.chance(500);
-        strikes.then_some(if has_cluster { Refusal::NoHealthyHost } else { Refusal::NoCluster })
-    }
-
-    fn depart_callback(&mut self, id: RootId, departure: Departure) -> Step {
-        let refusal = self.refusal();
-        let token = self.next_id();
-        let Some(gateway) = self.roots.get(&id).map(|root| root.gateway) else { return Ok(()) };
-        let now = self.gateway_now(gateway);
-        let header = |name| departure.head.headers.iter().find(|(known, _)| known.as_str() == name);
-        let call_id = header("webhook-id").map(|(_, value)| value.as_str().to_owned()).unwrap_or_default();
-        let record: Record = serde_json::from_slice(departure.body()).unwrap_or_default();
-        let session_id = record.session_id.map(Private::into_exposed).unwrap_or_default();
-        let ak = departure.head.cluster.to_string();
-        let timeout_ms = u64::try_from(departure.head.timeout.as_millis()).unwrap_or(u64::MAX);
-        self.check_prompt(id, &ak, &call_id)?;
-        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
-        if let Some(refusal) = refusal {
-            note!(self, "root {id}: callback of {call_id} is refused: {refusal:?}");
-            self.truth.call(&call_id).was_refused = true;
-            root.dispatcher.refused(departure.ticket, refusal, now);
+        if path == paths::OUTCOMES {
+            self.depart_outcomes(id, sent);
             return Ok(());
         }
+        let holds = self.mutates(Mutation::OneBatchAtATime);
+        match self.roots.get_mut(&id) {
+            Some(root) if holds && root.letters.values().any(|known| known.path != paths::OUTCOMES) => {
+                root.held_letters.push_back(sent);
+                Ok(())
+            }
+            _ => self.depart_claims(id, sent, path),
+        }
+    }
+
+    fn depart_callback(&mut self, id: RootId, sent: Sent) -> Step {
+        let Sent { token, cluster: ak, timeout_ms, .. } = &sent;
+        let (token, ak, timeout_ms) = (*token, ak.clone(), *timeout_ms);
+        let call_id = sent.header("webhook-id").unwrap_or_default().to_owned();
+        let session_id = session_id(&sent.body);
+        self.check_prompt(id, &ak, &call_id)?;
         note!(self, "root {id}: callback of {call_id} leaves for {ak}, token {token}");
-        if self.mutation == Some(Mutation::DepartureTakenForRefusal) && self.random.chance(250) {
-            root.dispatcher.refused(departure.ticket, Refusal::NoHealthyHost, now);
-            self.truth.call(&call_id).was_refused = true;
-        } else {
-            root.dispatcher.sent(departure.ticket, token, now);
-            root.callbacks.insert(token, call_id.clone());
-        }
-        self.truth.call(&call_id).departures += 1;
-        self.figures.departures += 1;
-        let callback = Callback { sender: Some((id, token)), ak, call_id, session_id, timeout_ms };
-        let travel = self.travel();
-        if self.strikes(Fault::BusinessRequestLost) {
-            self.after(travel, Event::CallbackHeard(id, token, Heard::Reset));
-        } else if self.strikes(Fault::BusinessUnreachable) {
-            self.after(travel, Event::CallbackHeard(id, token, Heard::Unreachable));
-        } else {
-            self.after(travel, Event::CallbackArrives(callback));
-        }
+        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
+        root.callbacks.insert(token, call_id.clone());
+        self.callback_leaves(Callback { sender: Some((id, token)), ak, call_id, session_id, timeout_ms });
         self.after(timeout_ms, Event::CallbackHeard(id, token, Heard::Timeout));
         Ok(())
+    }
+
+    fn callback_leaves(&mut self, callback: Callback) {
+        self.truth.call(&callback.call_id).departures += 1;
+        self.figures.departures += 1;
+        let (sender, travel) = (callback.sender, self.travel());
+        let lost = if self.strikes(Fault::BusinessRequestLost) {
+            Some(Heard::Reset)
+        } else if self.strikes(Fault::BusinessUnreachable) {
+            Some(Heard::Unreachable)
+        } else {
+            None
+        };
+        match (lost, sender) {
+            (Some(heard), Some((id, token))) => self.after(travel, Event::CallbackHeard(id, token, heard)),
+            (Some(_), None) => {}
+            (None, _) => self.after(travel, Event::CallbackArrives(callback)),
+        }
     }
 
     /// P4: where nothing of its own business holds it up, a callback leaves at once.
@@ -241,54 +369,107 @@ impl World<'_> {
         })
     }
 
-    fn depart_letter(&mut self, id: RootId, departure: Departure, path: &'static str) {
-        let refusal = self.refusal();
-        let token = self.next_id();
-        let fresh = PushId::from_bytes(self.random.bytes());
-        let Some(gateway) = self.roots.get(&id).map(|root| root.gateway) else { return };
-        let now = self.gateway_now(gateway);
-        let mut body = departure.body().to_vec();
-        let timeout = u64::try_from(departure.head.timeout.as_millis()).unwrap_or(u64::MAX);
-        let Some(root) = self.roots.get_mut(&id) else { return };
-        if let Some(refusal) = refusal {
-            note!(self, "root {id}: request to {path} is refused: {refusal:?}");
-            root.dispatcher.refused(departure.ticket, refusal, now);
-            return;
+    fn depart_outcomes(&mut self, id: RootId, sent: Sent) {
+        let Sent { token, body, timeout_ms, .. } = sent;
+        let under_way = UnderWay { path: paths::OUTCOMES, body: Rc::default(), push_ids: Vec::new() };
+        if let Some(root) = self.roots.get_mut(&id) {
+            root.letters.insert(token, under_way);
         }
-        root.dispatcher.sent(departure.ticket, token, now);
-        root.letters.insert(token, path);
-        note!(self, "root {id}: request to {path} leaves, token {token}");
-        if path == paths::PUSHES {
-            self.figures.asked_again += 1;
-            if self.mutation == Some(Mutation::AskedAgainUnderNewPushId)
-                && let Ok(mut push) = serde_json::from_slice::<Push<'_>>(&body)
-            {
-                let held = std::mem::replace(&mut push.push_id, fresh);
-                root.relabelled.insert(token, held.to_string());
-                body = serde_json::to_vec(&push).unwrap_or_default();
-            }
-        } else if self.mutation == Some(Mutation::OutcomeReportDropped) {
+        note!(self, "root {id}: outcomes leave, token {token}");
+        let asker = Asker::Root { root: id, token };
+        if self.mutates(Mutation::OutcomeReportDropped) {
             let count = serde_json::from_slice::<Outcomes>(&body).map_or(0, |batch| batch.outcomes.len());
             let receipt = OutcomesAnswer { recorded: count as u64, ..OutcomesAnswer::default() };
-            let answer = crate::store::StoreAnswer {
+            let answer = StoreAnswer {
                 status: 200,
                 content_type: None,
                 committed: None,
                 body: serde_json::to_vec(&receipt).unwrap_or_default(),
             };
-            let reply = Reply::Store { answer, ends_early: false };
-            self.after(1, Event::ReplyArrives(Asker::Root { root: id, token }, reply));
+            self.after(1, Event::ReplyArrives(asker, Reply::Store { answer, ends_early: false }));
             return;
         }
-        let asker = Asker::Root { root: id, token };
         let travel = self.travel();
-        self.after(travel, Event::LetterArrives(Letter { path, body, asker }));
-        self.after(timeout, Event::ReplyArrives(asker, Reply::Timeout));
+        let letter = Letter { path: paths::OUTCOMES, body, asker, push_ids: Vec::new() };
+        self.after(travel, Event::LetterArrives(letter));
+        self.after(timeout_ms, Event::ReplyArrives(asker, Reply::Timeout));
+    }
+
+    fn depart_claims(&mut self, id: RootId, sent: Sent, path: &'static str) -> Step {
+        let Sent { token, mut body, timeout_ms, .. } = sent;
+        let push_ids = push_ids(&body, path);
+        self.check_asked(id, &push_ids)?;
+        let (now, mutation) = (self.now, self.mutation);
+        note!(self, "root {id}: request to {path} for {} pushes leaves, token {token}", push_ids.len());
+        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
+        let is_again = push_ids.iter().any(|push_id| root.asked.contains_key(push_id));
+        let forgets = mutation == Some(Mutation::LostClaimForgotten) && is_again
+            || push_ids.iter().any(|push_id| root.forgotten.contains(push_id));
+        for push_id in &push_ids {
+            root.asked.entry(*push_id).or_insert(now);
+            root.complete_at.remove(push_id);
+            self.truth.holders.insert(*push_id, id);
+        }
+        if is_again {
+            self.figures.asked_again += 1;
+        }
+        if is_again && mutation == Some(Mutation::AskedAgainUnderNewPushId) {
+            let mut pairs = Vec::new();
+            let mut text = String::from_utf8_lossy(&body).into_owned();
+            for old in &push_ids {
+                let new = PushId::from_bytes(self.random.bytes());
+                text = text.replace(&old.to_string(), &new.to_string());
+                pairs.push((new, *old));
+            }
+            body = text.into_bytes();
+            root.relabelled.insert(token, pairs);
+        }
+        if mutation == Some(Mutation::RestartReplaysClaims)
+            && let Some(gateway) = self.gateways.get_mut(root.gateway)
+        {
+            gateway.remembered.push((path, body.clone()));
+        }
+        root.letters.insert(token, UnderWay { path, body: Rc::new(body.clone()), push_ids: push_ids.clone() });
+        let asker = Asker::Root { root: id, token };
+        if forgets {
+            let reply = Reply::Store { answer: all_refused(&push_ids, path), ends_early: false };
+            self.after(1, Event::ReplyArrives(asker, reply));
+            return Ok(());
+        }
+        let travel = self.travel();
+        self.after(travel, Event::LetterArrives(Letter { path, body, asker, push_ids }));
+        self.after(timeout_ms, Event::ReplyArrives(asker, Reply::Timeout));
+        Ok(())
+    }
+
+    /// Rules 4 and 11: nothing waits long to be asked for, and nothing is asked for for ever.
+    fn check_asked(&mut self, id: RootId, push_ids: &[PushId]) -> Step {
+        let (now, faults_end) = (self.now, self.scenario.faults_end);
+        let Some(root) = self.roots.get(&id) else { return Ok(()) };
+        let is_singly = self.truth.knew_no_batches;
+        for push_id in push_ids {
+            let (complete_at, ahead) = root.complete_at.get(push_id).copied().unwrap_or((now, 0));
+            let waited = now.saturating_sub(complete_at);
+            let is_prompt = waited <= ASKED_WITHIN_MS + ASKED_LATER_MS * ahead as u64
+                || root.failures >= 3
+                || is_singly
+                || self.scenario.is_crowded
+                || root.host.refusal_rate.get() > 0;
+            check(Promise::P8Finished, is_prompt, || {
+                format!("push {push_id} waited {waited} ms until it was asked for")
+            })?;
+            let since = root.asked.get(push_id).copied().unwrap_or(now);
+            let quiet = now.saturating_sub(since.max(faults_end));
+            check(Promise::P8Finished, quiet <= SETTLED_WITHIN_MS, || {
+                format!("push {push_id} is asked for again, {quiet} ms after anything went wrong")
+            })?;
+        }
+        Ok(())
     }
 
     /// The answer to a callback, or what came in its place, arrives.
     pub(super) fn callback_heard(&mut self, id: RootId, token: u32, heard: Heard) -> Step {
-        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
+        let Some(root) = self.at_root(id) else { return Ok(()) };
         let call_id = root.callbacks.remove(&token);
         let is_awaited = call_id.is_some();
         // Envoy forgets a request once it has answered; what comes later reaches the filter only as a fault.
@@ -298,54 +479,58 @@ impl World<'_> {
         let call_id = call_id.unwrap_or_default();
         note!(self, "root {id}: callback {call_id} token {token} hears {heard:?}, awaited: {is_awaited}");
         if heard == Heard::Timeout && self.mutation == Some(Mutation::SecondDispatchAfterTimeout) {
-            let call = self.scenario.call(&call_id).cloned();
-            if let Some((call, ak)) = call.and_then(|call| call.ak.clone().map(|ak| (call, ak))) {
-                let again = Callback { sender: None, ak, call_id, session_id: call.session_id, timeout_ms: 0 };
-                self.after(1, Event::CallbackArrives(again));
-            }
+            self.call_back_besides(&call_id);
         }
         let taken_for = match heard {
             Heard::Timeout if self.mutates(Mutation::TimeoutTakenForNotSent) => Heard::Unreachable,
             other => other,
         };
-        let answer = callback_answer(taken_for);
-        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
-        let offset = self.gateways.get(root.gateway).map_or(0, |gateway| gateway.wall_offset);
-        let now = super::Now { monotonic_ms: self.now, wall_ms: super::wall(self.now, offset) };
-        root.dispatcher.answered(token, &answer, now);
+        let Some(root) = self.at_root(id) else { return Ok(()) };
+        root.driver.respond(token, &callback_answer(taken_for));
         let next = if root.callbacks.is_empty() { root.held.pop_front() } else { None };
-        if let Some(departure) = next {
-            self.depart_callback(id, departure)?;
+        if let Some(sent) = next {
+            self.depart_callback(id, sent)?;
         }
-        self.work(id)
+        self.follow(id).map(drop)
+    }
+
+    /// Mutated: a call is called back besides what the filter does.
+    pub(super) fn call_back_besides(&mut self, call_id: &str) {
+        let Some(call) = self.scenario.call(call_id).cloned() else { return };
+        let Some(ak) = call.ak.filter(|ak| self.scenario.business(ak).is_some()) else { return };
+        let again = Callback { sender: None, ak, call_id: call.id, session_id: call.session_id, timeout_ms: 0 };
+        self.after(1, Event::CallbackArrives(again));
     }
 
     /// The store's answer, or what came in its place, arrives at a root.
     pub(super) fn root_replied(&mut self, id: RootId, token: u32, reply: Reply) -> Step {
-        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
-        let path = root.letters.remove(&token);
-        if path.is_none() && !matches!(reply, Reply::Store { .. }) {
+        let Some(root) = self.at_root(id) else { return Ok(()) };
+        let under_way = root.letters.remove(&token);
+        let is_awaited = under_way.is_some();
+        if !is_awaited && !matches!(reply, Reply::Store { .. }) {
             return Ok(());
         }
-        let offset = self.gateways.get(root.gateway).map_or(0, |gateway| gateway.wall_offset);
-        let now = super::Now { monotonic_ms: self.now, wall_ms: super::wall(self.now, offset) };
-        note!(self, "root {id}: token {token} has its reply, awaited: {}", path.is_some());
+        if is_awaited && matches!(reply, Reply::Timeout) {
+            root.given_up.insert(token);
+        }
+        let was_given_up = root.given_up.contains(&token);
+        note!(self, "root {id}: token {token} has its reply, awaited: {is_awaited}");
         match reply {
             Reply::Store { mut answer, ends_early: false } => {
-                if let Some(old) = root.relabelled.remove(&token) {
-                    answer.committed = answer.committed.map(|_| old.into_bytes());
+                if !is_awaited {
+                    let late = was_given_up && self.mutates(Mutation::LateAnswerUsedBesides);
+                    if late || !was_given_up && self.mutates(Mutation::VerdictUsedTwice) {
+                        for call_id in claimed(&answer.body) {
+                            self.call_back_besides(&call_id);
+                        }
+                    }
                 }
-                let heard = HttpAnswer {
-                    status: Some(answer.status),
-                    from_upstream: true,
-                    content_type: answer.content_type.as_deref(),
-                    committed: answer.committed.as_deref(),
-                    body: &answer.body,
-                };
-                root.dispatcher.answered(token, &heard, now);
-                if path == Some(paths::PUSHES) {
-                    self.note_grants(&answer.body);
+                if let Some(under_way) = &under_way {
+                    self.restore_labels(id, token, &mut answer);
+                    self.mutate_answer(id, under_way, &mut answer)?;
+                    self.note_verdicts(id, under_way, &answer);
                 }
+                self.respond_root(id, token, Some(answer.status), true, &answer);
             }
             other => {
                 let (status, body): (_, &[u8]) = match other {
@@ -354,43 +539,203 @@ impl World<'_> {
                     Reply::Timeout => (Some(504), b"upstream request timeout"),
                     Reply::Unreachable | Reply::Reset => (Some(503), b"upstream connect error"),
                 };
-                let content_type = status.map(|_| b"text/plain".as_slice());
-                let heard = HttpAnswer { status, from_upstream: false, content_type, committed: None, body };
-                root.dispatcher.answered(token, &heard, now);
+                let content_type = status.map(|_| b"text/plain".to_vec());
+                let mut answer =
+                    StoreAnswer { status: status.unwrap_or(0), content_type, committed: None, body: body.to_vec() };
+                let mut status = status;
+                if let Some(under_way) = under_way.as_ref().filter(|known| known.path != paths::OUTCOMES) {
+                    if self.mutates(Mutation::ErrorEndsAsking) {
+                        answer = all_refused(&under_way.push_ids, under_way.path);
+                        status = Some(answer.status);
+                    }
+                    if let Some(root) = self.roots.get_mut(&id) {
+                        root.failures += 1;
+                    }
+                }
+                self.respond_root(id, token, status, false, &answer);
             }
         }
-        self.work(id)
+        self.next_letter(id)?;
+        self.follow(id).map(drop)
+    }
+
+    fn respond_root(&mut self, id: RootId, token: u32, status: Option<u16>, from_upstream: bool, answer: &StoreAnswer) {
+        let Some(root) = self.at_root(id) else { return };
+        let heard = HttpAnswer {
+            status,
+            from_upstream,
+            content_type: answer.content_type.as_deref(),
+            committed: answer.committed.as_deref(),
+            body: &answer.body,
+        };
+        root.driver.respond(token, &heard);
+    }
+
+    fn next_letter(&mut self, id: RootId) -> Step {
+        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
+        if root.letters.values().any(|known| known.path != paths::OUTCOMES) {
+            return Ok(());
+        }
+        let Some(sent) = root.held_letters.pop_front() else { return Ok(()) };
+        let path = if sent.path == paths::PUSHES { paths::PUSHES } else { paths::PUSH_BATCHES };
+        self.depart_claims(id, sent, path)
+    }
+
+    /// Mutated: the answer is given the push ids that the worker knows.
+    fn restore_labels(&mut self, id: RootId, token: u32, answer: &mut StoreAnswer) {
+        let Some(pairs) = self.roots.get_mut(&id).and_then(|root| root.relabelled.remove(&token)) else { return };
+        let mut text = String::from_utf8_lossy(&answer.body).into_owned();
+        for (new, old) in pairs {
+            text = text.replace(&new.to_string(), &old.to_string());
+            answer.committed = answer.committed.take().map(|_| old.to_string().into_bytes());
+        }
+        answer.body = text.into_bytes();
+    }
+
+    /// Makes the mistakes that lie in how a batch's answer is read.
+    fn mutate_answer(&mut self, id: RootId, under_way: &UnderWay, answer: &mut StoreAnswer) -> Step {
+        if under_way.path == paths::OUTCOMES {
+            return Ok(());
+        }
+        match self.mutation {
+            Some(Mutation::ErrorEndsAsking) if answer.status != 200 => {
+                *answer = all_refused(&under_way.push_ids, under_way.path);
+            }
+            Some(Mutation::VerdictsByPosition) if answer.status == 200 => {
+                if let Some(body) = by_position(&under_way.body, &answer.body) {
+                    answer.body = body;
+                }
+            }
+            Some(Mutation::StreamAnsweredByBatchStatus) if answer.status == 200 => {
+                for push_id in &under_way.push_ids {
+                    let streams: Vec<StreamId> = self.streams_of(*push_id);
+                    for stream in streams {
+                        self.check_verdict(stream, 200)?;
+                    }
+                }
+            }
+            Some(Mutation::SentClaimDropped)
+                if under_way.push_ids.iter().any(|push_id| self.streams_of(*push_id).is_empty()) =>
+            {
+                *answer = all_refused(&under_way.push_ids, under_way.path);
+            }
+            Some(Mutation::DeadlineInFilter) => {
+                let Some(root) = self.roots.get(&id) else { return Ok(()) };
+                let deadline = root.config.store.claim_deadline_ms;
+                let asked = under_way.push_ids.iter().filter_map(|push_id| root.asked.get(push_id)).min();
+                if asked.is_some_and(|asked| self.now.saturating_sub(*asked) > deadline) {
+                    let text = String::from_utf8_lossy(&answer.body);
+                    answer.body = text.replace("\"claimed\"", "\"duplicate\"").into_bytes();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note_verdicts(&mut self, id: RootId, under_way: &UnderWay, answer: &StoreAnswer) {
+        if under_way.path == paths::OUTCOMES {
+            return;
+        }
+        self.note_grants(&answer.body);
+        let says_something = answer.status == 200 && under_way.path == paths::PUSHES && answer.committed.is_some()
+            || serde_json::from_slice::<PushBatchAnswer<'_>>(&answer.body)
+                .is_ok_and(|read| read.pushes.iter().any(|result| under_way.push_ids.contains(&result.push_id)));
+        // A call that is claimed twice makes both claims void.
+        let calls = claimed(&answer.body);
+        let says_something = says_something && calls.iter().collect::<BTreeSet<_>>().len() == calls.len();
+        if answer.status == 404 {
+            self.truth.knew_no_batches = true;
+        }
+        let Some(root) = self.roots.get_mut(&id) else { return };
+        root.failures = if says_something { 0 } else { root.failures + 1 };
     }
 
     /// Notes what a gateway has just learnt it is to call back.
     pub(super) fn note_grants(&mut self, body: &[u8]) {
-        let Ok(answer) = serde_json::from_slice::<PushAnswer<'_>>(body) else { return };
-        for call in answer.calls.iter().filter(|call| call.record.is_some()) {
-            self.truth.call(&call.call_id).granted_at = Some(self.now);
+        for call_id in claimed(body) {
+            self.truth.call(&call_id).granted_at = Some(self.now);
         }
     }
 
-    fn read_journal(&mut self, id: RootId) {
-        let Some(root) = self.roots.get_mut(&id) else { return };
-        for event in root.dispatcher.take_journal() {
-            if matches!(event, journal::Event::PushAnswered { answer: AnswerKind::Busy, .. }) {
-                root.was_busy_at = Some(self.now);
-            }
-            note!(self, "root {id}: {}", event.to_json());
-        }
-    }
-
-    /// A root that was replaced ends once nothing is pending and no stream of it is open, as Envoy has it.
+    /// A root that was replaced ends once it says so and no stream of it is open, as Envoy has it.
     pub(super) fn end_drained(&mut self, id: RootId) -> Step {
-        let is_over =
-            self.roots.get(&id).is_some_and(|root| root.is_draining && root.streams == 0 && root.dispatcher.is_idle());
-        if is_over {
+        let Some(root) = self.roots.get(&id).filter(|root| root.is_draining) else { return Ok(()) };
+        if !root.says_idle && !root.driver.is_drained() {
+            return Ok(());
+        }
+        let gauges = root.driver.gauges();
+        check(Promise::P8Finished, gauges.pending_calls == 0 && gauges.pushes_held == 0, || {
+            format!("root {id} says that it is drained: {gauges:?}")
+        })?;
+        if root.streams == 0 {
             note!(self, "root {id} is drained");
             self.roots.remove(&id);
             self.truth.ends.insert(id, End::Drained);
         }
         Ok(())
     }
+}
+
+/// The `sessionId` of the record that is a callback's body.
+fn session_id(body: &[u8]) -> String {
+    let record: Record = serde_json::from_slice(body).unwrap_or_default();
+    record.session_id.map(Private::into_exposed).unwrap_or_default()
+}
+
+/// The ids of the pushes that are asked for.
+pub(super) fn push_ids(body: &[u8], path: &str) -> Vec<PushId> {
+    if path == paths::PUSHES {
+        serde_json::from_slice::<Push<'_>>(body).map(|push| vec![push.push_id]).unwrap_or_default()
+    } else {
+        serde_json::from_slice::<PushBatch<'_>>(body)
+            .map(|batch| batch.pushes.iter().map(|push| push.push_id).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// The calls that an answer, to a push or a batch, grants.
+pub(super) fn claimed(body: &[u8]) -> Vec<String> {
+    if let Ok(answer) = serde_json::from_slice::<PushBatchAnswer<'_>>(body) {
+        let calls = answer.pushes.iter().flat_map(|result| &result.calls);
+        return calls.filter(|call| call.record.is_some()).map(|call| call.call_id.to_string()).collect();
+    }
+    let Ok(answer) = serde_json::from_slice::<PushAnswer<'_>>(body) else { return Vec::new() };
+    answer.calls.iter().filter(|call| call.record.is_some()).map(|call| call.call_id.to_string()).collect()
+}
+
+/// The answer that refuses all of these pushes for good.
+pub(super) fn all_refused(push_ids: &[PushId], path: &str) -> StoreAnswer {
+    let problem = r#"{"type":"about:blank","title":"Unprocessable Content","status":422}"#;
+    if path == paths::PUSHES {
+        return StoreAnswer {
+            status: 422,
+            content_type: Some(b"application/problem+json".to_vec()),
+            committed: None,
+            body: problem.into(),
+        };
+    }
+    let results: Vec<_> = push_ids
+        .iter()
+        .map(|push_id| format!(r#"{{"pushId":"{push_id}","verdict":"refused","problem":{problem}}}"#))
+        .collect();
+    let body = format!(r#"{{"pushes":[{}],"worksWaiting":0}}"#, results.join(","));
+    StoreAnswer { status: 200, content_type: None, committed: None, body: body.into_bytes() }
+}
+
+/// Mutated: the verdicts of a batch's answer, given to the pushes by their position.
+fn by_position(asked: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
+    let asked: PushBatch<'_> = serde_json::from_slice(asked).ok()?;
+    let mut answer: PushBatchAnswer<'_> = serde_json::from_slice(answer).ok()?;
+    for (push, result) in asked.pushes.iter().zip(&mut answer.pushes) {
+        result.push_id = push.push_id;
+        if result.verdict == PushVerdict::Committed {
+            for (report, call) in push.calls.iter().zip(&mut result.calls) {
+                call.call_id = report.key().id().into();
+            }
+        }
+    }
+    serde_json::to_vec(&answer).ok()
 }
 
 fn callback_answer(heard: Heard) -> HttpAnswer<'static> {

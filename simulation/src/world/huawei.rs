@@ -30,6 +30,8 @@ pub struct CdrState {
     pub is_answered: bool,
     /// When the last attempt began.
     pub last_attempt: u64,
+    /// Whether its last attempt could not succeed although nothing was wrong any more.
+    pub is_excused: bool,
 }
 
 /// See the [module](self).
@@ -41,7 +43,14 @@ pub struct Huawei {
 
 impl Huawei {
     pub fn new(scenario: &Scenario) -> Self {
-        let state = |at| CdrState { first: at, attempts: 0, due: Some(at), is_answered: false, last_attempt: 0 };
+        let state = |at| CdrState {
+            first: at,
+            attempts: 0,
+            due: Some(at),
+            is_answered: false,
+            last_attempt: 0,
+            is_excused: false,
+        };
         Self { cdrs: scenario.cdrs.iter().map(|cdr| state(cdr.at)).collect(), streams: 0 }
     }
 }
@@ -88,7 +97,7 @@ impl World<'_> {
         let gateway = self.random.index(self.gateways.len());
         let Some(root) = self.current_root(gateway) else {
             note!(self, "huawei: gateway {gateway} is not there for {batch:?}");
-            self.push_ended(batch, counts, None, false);
+            self.push_ended(batch, counts, None, false, false);
             return Ok(());
         };
         self.huawei.streams += 1;
@@ -111,7 +120,14 @@ impl World<'_> {
     }
 
     /// A push is over for Huawei, with the status it saw and whether the answer was complete.
-    pub(super) fn push_ended(&mut self, batch: &[usize], counts: bool, status: Option<u16>, is_complete: bool) {
+    pub(super) fn push_ended(
+        &mut self,
+        batch: &[usize],
+        counts: bool,
+        status: Option<u16>,
+        is_complete: bool,
+        is_excused: bool,
+    ) {
         *self.figures.pushes.entry(status.unwrap_or(0)).or_default() += 1;
         let is_good = status == Some(200) && is_complete;
         let mut repeated = Vec::new();
@@ -121,6 +137,7 @@ impl World<'_> {
             if !counts {
                 continue;
             }
+            state.is_excused = is_excused;
             if is_good {
                 if self.faults.strikes(Fault::PushRepeated, &mut self.random) {
                     repeated.push(*index);

@@ -33,6 +33,9 @@ use truth::Truth;
 /// More steps than any run needs: what is still busy then is busy for ever.
 const MOST_STEPS: u64 = 200_000;
 
+/// More ticks than any run needs.
+const MOST_TICKS: u64 = 5_000_000;
+
 /// How a run is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -121,8 +124,17 @@ use note;
 impl World<'_> {
     fn play(&mut self) -> Step {
         self.begin()?;
+        let mut ticks = 0_u64;
         while let Some((at, event)) = self.queue.take() {
             self.now = at.max(self.now);
+            if let Event::Drive(root) = event {
+                // Ticks of which nothing comes are no steps: there would be nothing else.
+                ticks += 1;
+                check(Promise::P8Finished, ticks < MOST_TICKS, || "it ticks for ever".to_owned())?;
+                if !self.drive(root)? {
+                    continue;
+                }
+            }
             self.figures.steps += 1;
             self.happen(event)?;
             self.check_step()?;
@@ -159,7 +171,10 @@ impl World<'_> {
             Event::RouteTimeout(stream) => self.route_timeout(stream),
             Event::CallbackArrives(callback) => self.callback_arrives(callback),
             Event::CallbackHeard(root, token, heard) => self.callback_heard(root, token, heard),
-            Event::Wake(root) => self.wake(root),
+            Event::Drive(_) => Ok(()),
+            Event::StreamOver(stream) => self.stream_over(stream),
+            Event::PatienceOver(stream) => self.patience_over(stream),
+            Event::OthersAnswer(stream) => self.others_answer(stream),
             Event::StoreUp => self.store_up(),
             Event::Restart(gateway) => self.start(gateway),
             Event::FaultsEnd => self.faults_end(),

@@ -26,6 +26,14 @@ impl World<'_> {
             self.store_down();
             self.after(pause, Event::StoreUp);
         }
+        if self.strikes(Fault::BatchesRefused) {
+            let status = self.random.pick([401, 403, 404, 404, 408, 413, 429]);
+            let until = self.now + self.random.pick([10, 1_000, 60_000, 600_000]);
+            self.store.refuses_batches = Some((status, until));
+        }
+        if self.strikes(Fault::StoreHangs) {
+            self.store.hangs_until = self.now + self.random.pick([1_000, 10_000, 60_000]);
+        }
         Ok(())
     }
 
@@ -56,6 +64,24 @@ impl World<'_> {
         }
         let old = std::mem::take(&mut gateway.serving);
         self.serve(index);
+        // Streams whose headers have yet to arrive meet the new configuration.
+        let unborn: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.gateway == index && !stream.has_begun)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unborn {
+            let Some(new) = self.current_root(index) else { break };
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let before = std::mem::replace(&mut stream.root, new);
+            if let Some(root) = self.roots.get_mut(&before) {
+                root.streams = root.streams.saturating_sub(1);
+            }
+            if let Some(root) = self.roots.get_mut(&new) {
+                root.streams += 1;
+            }
+        }
         for id in old {
             let is_abandoned = self.roots.get(&id).is_some_and(|root| root.streams == 0);
             if is_abandoned && self.mutates(Mutation::ReloadAbandons) {
@@ -63,11 +89,7 @@ impl World<'_> {
                 self.truth.ends.insert(id, End::Drained);
                 continue;
             }
-            if let Some(root) = self.roots.get_mut(&id) {
-                root.is_draining = true;
-                root.dispatcher.drain();
-            }
-            self.work(id)?;
+            self.drain(id)?;
         }
         Ok(())
     }
@@ -88,6 +110,11 @@ impl World<'_> {
     pub(super) fn faults_end(&mut self) -> Step {
         note!(self, "the faults are over");
         self.faults.end();
+        self.store.refuses_batches = None;
+        self.store.hangs_until = 0;
+        for root in self.roots.values() {
+            root.host.refusal_rate.set(0);
+        }
         self.store_up()?;
         for gateway in 0..self.gateways.len() {
             self.start(gateway)?;

@@ -1,9 +1,11 @@
 //! The promises: what must hold after every step, and what must hold once everything is at rest.
 
+use private_number_gateway::metrics::{Gauge, Metric};
 use privatenumber_contract::{CallState, CallView, Outcome, Skipped};
 
 use super::World;
-use super::event::StreamId;
+use super::event::RootId;
+use super::gateway::Root;
 use super::truth::End;
 use crate::figures::UnknownCause;
 use crate::promise::{Promise, Step, Stop, check};
@@ -12,25 +14,45 @@ use crate::promise::{Promise, Step, Stop, check};
 const AFTERMATH_MS: u64 = 60_000;
 
 impl World<'_> {
-    /// After every step: what a root says is under way is what is under way.
+    /// After every step: what a root says is under way is what is under way, and no more is held than is allowed.
     pub(super) fn check_step(&self) -> Step {
         for (id, root) in &self.roots {
-            let gauges = root.dispatcher.gauges();
+            let gauges = root.driver.gauges();
             let under_way = root.callbacks.len() + root.held.len();
             check(Promise::P8Finished, gauges.callbacks_in_flight == under_way, || {
                 format!("root {id} counts {} callbacks under way, there are {under_way}", gauges.callbacks_in_flight)
             })?;
-            check(Promise::P8Finished, root.dispatcher.is_idle() == (gauges.pending_calls == 0), || {
-                format!("root {id} is idle with {} calls pending", gauges.pending_calls)
+            let most = root.config.limits.pending_bytes;
+            check(Promise::P6Standing, gauges.pending_bytes <= most, || {
+                format!("root {id} counts {} bytes of {most}", gauges.pending_bytes)
             })?;
+            if self.scenario.is_crowded {
+                self.check_bodies(*id, root)?;
+            }
         }
         Ok(())
     }
 
+    /// P6: what Envoy really holds for pushes, whatever the filter counts.
+    fn check_bodies(&self, id: RootId, root: &Root) -> Step {
+        let most = root.config.limits.pending_bytes;
+        let own = || self.streams.values().filter(|stream| stream.root == id && !stream.is_answered);
+        let held: usize = own().filter(|_| self.is_held(id)).map(|stream| stream.arrived).sum();
+        let unfinished: usize = own().filter(|stream| !stream.is_complete).map(|stream| stream.arrived).sum();
+        let known = root.driver.held_bytes();
+        // A push that gave way is answered by the wake-up that follows; Envoy holds it until then.
+        let late = root.config.limits.max_body_bytes;
+        check(Promise::P6Standing, held.max(known) <= most && unfinished <= most / 2 + late, || {
+            format!(
+                "root {id} holds {held} bytes of bodies, {unfinished} of unfinished ones, of {most}; it knows of {known}"
+            )
+        })
+    }
+
     /// P2 and P4: what an answer to Huawei means, at the moment Huawei sees its status.
-    pub(super) fn check_answer(&mut self, id: StreamId, status: Option<u16>, batch: &[usize]) -> Step {
+    pub(super) fn check_answer(&mut self, status: Option<u16>, batch: &[usize]) -> Step {
         let is_refused = status.is_some_and(|status| (400..500).contains(&status));
-        check(Promise::P4Apart, !is_refused, || format!("push {id} was refused as a whole: {status:?}"))?;
+        check(Promise::P4Apart, !is_refused, || format!("a push was refused as a whole: {status:?}"))?;
         if status == Some(200) { self.check_kept(batch) } else { Ok(()) }
     }
 
@@ -104,11 +126,13 @@ impl World<'_> {
     pub(super) fn check_quiescence(&mut self) -> Step {
         check(Promise::P8Finished, self.streams.is_empty(), || "a push never ends".to_owned())?;
         for (id, root) in &self.roots {
-            let (dispatcher, gauges) = (&root.dispatcher, root.dispatcher.gauges());
-            check(Promise::P8Finished, dispatcher.is_idle() && gauges == Default::default(), || {
+            let gauges = root.driver.gauges();
+            check(Promise::P8Finished, gauges == Default::default(), || {
                 format!("root {id} never comes to rest: {gauges:?}")
             })?;
             check(Promise::P8Finished, !root.is_draining, || format!("root {id} never ends"))?;
+            let untold = Gauge::ALL.iter().find(|gauge| root.driver.told(Metric::Gauge(**gauge)) != 0);
+            check(Promise::P8Finished, untold.is_none(), || format!("root {id} leaves {untold:?} as it was"))?;
         }
         self.figures.cdrs = self.scenario.cdrs.len() as u64;
         for index in 0..self.scenario.cdrs.len() {
@@ -126,7 +150,7 @@ impl World<'_> {
         self.truth.kept.remove(&index);
         let is_kept = self.is_kept(index)?;
         check(Promise::P2Kept, is_kept || !state.is_answered, || format!("CDR {index} is gone from the store"))?;
-        let met_faults = !self.is_after_the_faults(state.last_attempt);
+        let met_faults = !self.is_after_the_faults(state.last_attempt) || state.is_excused || cdr.is_poison;
         check(Promise::P4Apart, is_kept || met_faults, || {
             format!("CDR {index} was pushed with nothing wrong any more and is not in the store")
         })?;

@@ -1,13 +1,15 @@
 //! The store's place in the world: what goes wrong before and behind the real store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use privatenumber_contract::{
-    CallVerdict, CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, Push, PushAnswer, PushId, paths,
+    CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, PushBatch, PushBatchAnswer, PushId, PushResult, PushVerdict,
+    paths,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::event::{Asker, Callback, Event, Letter, Reply};
+use super::event::{Asker, Event, Letter, Reply};
+use super::gateway::{all_refused, claimed};
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -24,11 +26,26 @@ pub struct StoreSide<'s> {
     /// What waits for the next commit.
     waiting: Vec<Letter>,
     is_committing: bool,
+    /// The status with which batches are refused, and until when.
+    pub refuses_batches: Option<(u16, u64)>,
+    /// Until then one of two stores hangs.
+    pub hangs_until: u64,
+    /// The answer to an earlier batch.
+    earlier_answer: Option<Vec<u8>>,
 }
 
 impl<'s> StoreSide<'s> {
     pub fn new(store: &'s Store) -> Self {
-        Self { store, is_down: false, wall_offset: 0, waiting: Vec::new(), is_committing: false }
+        Self {
+            store,
+            is_down: false,
+            wall_offset: 0,
+            waiting: Vec::new(),
+            is_committing: false,
+            refuses_batches: None,
+            hangs_until: 0,
+            earlier_answer: None,
+        }
     }
 }
 
@@ -91,6 +108,29 @@ impl World<'_> {
             self.after(travel, Event::ReplyArrives(letter.asker, Reply::Unreachable));
             return Ok(());
         }
+        if self.now < self.store.hangs_until && self.random.chance(500) {
+            // Given up by then, and executed later now and then.
+            if self.random.chance(300) {
+                let pause = self.random.pick([2_000, 10_000, 70_000]);
+                self.after(pause, Event::LetterArrives(letter));
+            }
+            return Ok(());
+        }
+        if let Some((status, until)) = self.store.refuses_batches
+            && letter.path == paths::PUSH_BATCHES
+            && self.now < until
+            && (status != 413 || letter.push_ids.len() > 1)
+        {
+            self.answer_error(letter.asker, status);
+            return Ok(());
+        }
+        if letter.path == paths::PUSH_BATCHES && letter.push_ids.len() == 1 && self.strikes(Fault::BatchRetry) {
+            let mut answer = all_refused(&letter.push_ids, letter.path);
+            let text = String::from_utf8_lossy(&answer.body);
+            answer.body = text.replace("\"refused\"", "\"retry\"").into_bytes();
+            self.after(1, Event::ReplyArrives(letter.asker, Reply::Store { answer, ends_early: false }));
+            return Ok(());
+        }
         if self.strikes(Fault::StoreRequestLost) {
             if self.random.chance(500) {
                 self.after(1, Event::ReplyArrives(letter.asker, Reply::Reset));
@@ -98,22 +138,15 @@ impl World<'_> {
             return Ok(());
         }
         if self.strikes(Fault::StoreFailsBeforeCommit) {
-            let problem = json!({"type": "about:blank", "title": "Service Unavailable", "status": 503});
-            let answer = StoreAnswer {
-                status: 503,
-                content_type: Some(b"application/problem+json".to_vec()),
-                committed: None,
-                body: problem.to_string().into_bytes(),
-            };
-            self.after(1, Event::ReplyArrives(letter.asker, Reply::Store { answer, ends_early: false }));
+            self.answer_error(letter.asker, 503);
             return Ok(());
         }
-        if self.mutates(Mutation::BadCdrLost)
-            && letter.path == paths::PUSHES
-            && let Ok(mut push) = serde_json::from_slice::<Push<'_>>(&letter.body)
-        {
-            push.parked.clear();
-            letter.body = serde_json::to_vec(&push).map_err(anyhow::Error::from)?;
+        if self.mutates(Mutation::BadCdrLost) {
+            let mut body: Value = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
+            for push in pushes_of(&mut body, "appKey") {
+                push.remove("parked");
+            }
+            letter.body = body.to_string().into_bytes();
         }
         if self.mutates(Mutation::LateOutcomeRefused) && letter.path == paths::OUTCOMES {
             self.leave_out_late_outcomes(&mut letter)?;
@@ -140,67 +173,203 @@ impl World<'_> {
             return Ok(());
         }
         self.figures.commits += 1;
+        let letters = self.without_poison(letters);
+        let mut withheld = Vec::new();
+        let mut bodies = Vec::new();
+        for letter in &letters {
+            let (body, ids) = self.withhold(letter)?;
+            bodies.push(body);
+            withheld.push(ids);
+        }
         let requests: Vec<_> = letters
             .iter()
-            .map(|letter| StoreRequest { method: "POST", path: letter.path, body: &letter.body })
+            .zip(&bodies)
+            .map(|(letter, body)| StoreRequest { method: "POST", path: letter.path, body })
             .collect();
-        let answers = self.store.store.serve(&requests, self.store_wall())?;
-        for (letter, mut answer) in letters.iter().zip(answers) {
+        let mut answers = self.store.store.serve(&requests, self.store_wall())?;
+        self.mutate_group(&letters, &mut answers)?;
+        for ((letter, mut answer), withheld) in letters.iter().zip(answers).zip(withheld) {
             note!(self, "store: {} of {:?} comes to {}", letter.path, letter.asker, answer.status);
-            if answer.status != 200 {
+            if answer.status != 200 && !self.mutates(Mutation::RefusedByState) {
                 let said = String::from_utf8_lossy(&answer.body).into_owned();
                 return Err(Stop::Broken(Promise::P2Kept, format!("the store refuses {}: {said}", letter.path)));
             }
             match letter.path {
-                paths::PUSHES => self.push_committed(letter, &mut answer)?,
-                _ => self.outcomes_committed(letter)?,
+                paths::OUTCOMES => self.outcomes_committed(letter)?,
+                _ => self.pushes_committed(letter, &answer)?,
             }
-            self.reply(letter.asker, answer);
+            if letter.path == paths::PUSH_BATCHES {
+                self.disturb(&withheld, &mut answer)?;
+            }
+            self.reply(letter, answer);
         }
         Ok(())
     }
 
-    fn push_committed(&mut self, letter: &Letter, answer: &mut StoreAnswer) -> Step {
-        let said = String::from_utf8_lossy(&answer.body).into_owned();
-        let parsed: PushAnswer<'_> = serde_json::from_str(&said).map_err(anyhow::Error::from)?;
+    /// An error of the store, as a problem document.
+    fn answer_error(&mut self, asker: Asker, status: u16) {
+        let problem = json!({"type": "about:blank", "title": "It does not work", "status": status});
+        let answer = StoreAnswer {
+            status,
+            content_type: Some(b"application/problem+json".to_vec()),
+            committed: None,
+            body: problem.to_string().into_bytes(),
+        };
+        self.after(1, Event::ReplyArrives(asker, Reply::Store { answer, ends_early: false }));
+    }
+
+    /// Answers requests with a push that the store cannot stomach, and returns the others.
+    fn without_poison(&mut self, letters: Vec<Letter>) -> Vec<Letter> {
+        let is_poison =
+            |world: &Self, letter: &Letter| letter.push_ids.iter().any(|push_id| world.truth.poison.contains(push_id));
+        if !letters.iter().any(|letter| is_poison(self, letter)) {
+            return letters;
+        }
+        self.faults.count(Fault::PoisonPush, 1);
+        let fails_all = self.mutates(Mutation::GroupNotBisected);
+        let (poisoned, good): (Vec<_>, Vec<_>) = letters
+            .into_iter()
+            .partition(|letter| is_poison(self, letter) || fails_all && letter.path != paths::OUTCOMES);
+        for letter in poisoned {
+            note!(self, "store: request of {:?} holds a push that it cannot stomach", letter.asker);
+            if self.mutates(Mutation::NeverHalved) {
+                self.truth.poison.extend(&letter.push_ids);
+            }
+            let is_alone = letter.push_ids.len() == 1;
+            let never_alone = self.mutates(Mutation::NeverHalved);
+            if is_alone && self.now >= self.scenario.poison_until && !fails_all && !never_alone {
+                self.answer_error(letter.asker, 422);
+            } else if self.random.chance(500) {
+                self.answer_error(letter.asker, 500);
+            } else {
+                let answer = StoreAnswer { status: 200, content_type: None, committed: None, body: b"{".to_vec() };
+                self.after(1, Event::ReplyArrives(letter.asker, Reply::Store { answer, ends_early: true }));
+            }
+        }
+        good
+    }
+
+    /// Takes pushes out of a batch of which the store is to say `retry`. Returns what is left, and what was taken out.
+    fn withhold(&mut self, letter: &Letter) -> Result<(Vec<u8>, Vec<PushId>), Stop> {
+        let mut taken = Vec::new();
+        if letter.path != paths::PUSH_BATCHES || !self.strikes(Fault::BatchRetry) {
+            return Ok((letter.body.clone(), taken));
+        }
+        let mut batch: PushBatch<'_> = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
+        batch.pushes.retain(|push| {
+            let stays = self.random.chance(500);
+            if !stays {
+                taken.push(push.push_id);
+            }
+            stays
+        });
+        if batch.pushes.is_empty() {
+            return Ok((letter.body.clone(), Vec::new()));
+        }
+        Ok((serde_json::to_vec(&batch).map_err(anyhow::Error::from)?, taken))
+    }
+
+    /// Makes the mistakes of a store in what a group comes to.
+    fn mutate_group(&mut self, letters: &[Letter], answers: &mut [StoreAnswer]) -> Step {
+        let of_group: BTreeSet<String> = if self.mutates(Mutation::GroupNotDeduplicated) {
+            answers.iter().flat_map(|answer| claimed(&answer.body)).collect()
+        } else {
+            BTreeSet::new()
+        };
+        for (letter, answer) in letters.iter().zip(answers) {
+            if letter.path == paths::OUTCOMES {
+                continue;
+            }
+            let known = |push_id: &PushId| self.truth.committed.contains(push_id);
+            match self.mutation {
+                Some(Mutation::ClaimGrantedToTwoPushes) => self.grant_again(answer, |_| true)?,
+                Some(Mutation::GroupNotDeduplicated) => self.grant_again(answer, |id| of_group.contains(id))?,
+                Some(Mutation::RefusedByState) if letter.push_ids.iter().any(known) => {
+                    *answer = all_refused(&letter.push_ids, letter.path);
+                }
+                Some(Mutation::DuplicateToOwnPushId) if letter.push_ids.iter().any(known) => {
+                    let text = String::from_utf8_lossy(&answer.body);
+                    answer.body = text.replace("\"claimed\"", "\"duplicate\"").into_bytes();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn pushes_committed(&mut self, letter: &Letter, answer: &StoreAnswer) -> Step {
+        if letter.path == paths::PUSHES && answer.status == 200 {
+            self.truth.committed.extend(&letter.push_ids);
+        } else if answer.status == 200 {
+            let read: PushBatchAnswer<'_> = serde_json::from_slice(&answer.body).map_err(anyhow::Error::from)?;
+            let committed = read.pushes.iter().filter(|result| result.verdict == PushVerdict::Committed);
+            self.truth.committed.extend(committed.map(|result| result.push_id));
+        }
         let now = self.now;
-        for call in parsed.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed) {
-            note!(self, "store: call {} is claimed", call.call_id);
-            self.truth.call(&call.call_id).claimed_at.get_or_insert(now);
+        for call_id in claimed(&answer.body) {
+            note!(self, "store: call {call_id} is claimed");
+            self.truth.call(&call_id).claimed_at.get_or_insert(now);
+            if letter.asker == Asker::Nobody {
+                self.call_back_besides(&call_id);
+            }
         }
-        if letter.asker == Asker::Nobody {
-            self.call_back_replayed(&parsed);
+        Ok(())
+    }
+
+    /// What may happen to the answer to a batch that is otherwise right.
+    fn disturb(&mut self, withheld: &[PushId], answer: &mut StoreAnswer) -> Step {
+        let strikes = [
+            self.strikes(Fault::BatchPartial),
+            self.strikes(Fault::BatchReordered),
+            self.strikes(Fault::BatchNamesTwice),
+            self.strikes(Fault::BatchMisrouted),
+        ];
+        let [partial, reordered, twice, misrouted] = strikes;
+        if strikes.contains(&true) || !withheld.is_empty() {
+            let said = std::mem::take(&mut answer.body);
+            let mut read: PushBatchAnswer<'_> = serde_json::from_slice(&said).map_err(anyhow::Error::from)?;
+            read.pushes.extend(withheld.iter().map(|push_id| PushResult {
+                push_id: *push_id,
+                verdict: PushVerdict::Retry,
+                calls: Vec::new(),
+                problem: None,
+            }));
+            if partial {
+                read.pushes.retain(|_| self.random.chance(500));
+            }
+            if reordered {
+                self.random.shuffle(&mut read.pushes);
+            }
+            if twice {
+                let again = read.pushes.first().cloned();
+                read.pushes.extend(again);
+            }
+            answer.body = serde_json::to_vec(&read).map_err(anyhow::Error::from)?;
         }
-        if self.mutates(Mutation::ClaimGrantedToTwoPushes) {
-            answer.body = self.grant_again(&said)?;
+        let earlier = self.store.earlier_answer.replace(answer.body.clone());
+        if let Some(earlier) = earlier.filter(|_| misrouted) {
+            answer.body = earlier;
         }
         Ok(())
     }
 
     /// What the store answers if it grants claims that others hold.
-    fn grant_again(&self, said: &str) -> Result<Vec<u8>, Stop> {
-        let answer: PushAnswer<'_> = serde_json::from_str(said).map_err(anyhow::Error::from)?;
-        let mut calls = Vec::new();
-        for call in answer.calls {
-            let is_duplicate = call.verdict == CallVerdict::Duplicate;
-            let view = if is_duplicate { self.view(&call.call_id)? } else { None };
-            calls.push(match view {
-                Some(CallView { call_id, record, .. }) => {
-                    json!({"verdict": "claimed", "callId": call_id, "ak": record.ak, "record": record})
+    fn grant_again(&self, answer: &mut StoreAnswer, grants: impl Fn(&str) -> bool) -> Step {
+        let mut body: Value = serde_json::from_slice(&answer.body).map_err(anyhow::Error::from)?;
+        for push in pushes_of(&mut body, "calls") {
+            let calls = push.get_mut("calls").and_then(Value::as_array_mut);
+            for call in calls.into_iter().flatten().filter(|call| call.get("verdict") == Some(&json!("duplicate"))) {
+                let call_id = call.get("callId").and_then(Value::as_str).unwrap_or_default().to_owned();
+                if !grants(&call_id) {
+                    continue;
                 }
-                None => json!(call),
-            });
+                if let Some(CallView { call_id, record, .. }) = self.view(&call_id)? {
+                    *call = json!({"verdict": "claimed", "callId": call_id, "ak": record.ak, "record": record});
+                }
+            }
         }
-        Ok(json!({"calls": calls}).to_string().into_bytes())
-    }
-
-    fn call_back_replayed(&mut self, answer: &PushAnswer<'_>) {
-        for claimed in answer.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed) {
-            let Some(call) = self.scenario.call(&claimed.call_id).cloned() else { continue };
-            let Some(ak) = call.ak.filter(|ak| self.scenario.business(ak).is_some()) else { continue };
-            let callback = Callback { sender: None, ak, call_id: call.id, session_id: call.session_id, timeout_ms: 0 };
-            self.after(1, Event::CallbackArrives(callback));
-        }
+        answer.body = body.to_string().into_bytes();
+        Ok(())
     }
 
     fn outcomes_committed(&mut self, letter: &Letter) -> Step {
@@ -246,8 +415,13 @@ impl World<'_> {
     }
 
     /// The answer to what was committed sets out, and something may happen to it.
-    fn reply(&mut self, asker: Asker, mut answer: StoreAnswer) {
-        let travel = self.travel();
+    fn reply(&mut self, letter: &Letter, mut answer: StoreAnswer) {
+        let (asker, travel) = (letter.asker, self.travel());
+        let is_large = letter.push_ids.len() > self.scenario.answer_pushes;
+        if letter.path == paths::PUSH_BATCHES && is_large && self.strikes(Fault::BatchAnswerTooLarge) {
+            self.after(travel, Event::ReplyArrives(asker, Reply::Store { answer, ends_early: true }));
+            return;
+        }
         if self.strikes(Fault::StoreFailsAfterCommit) {
             let answer = StoreAnswer { status: 500, content_type: None, committed: None, body: Vec::new() };
             self.after(travel, Event::ReplyArrives(asker, Reply::Store { answer, ends_early: false }));
@@ -300,4 +474,14 @@ impl World<'_> {
         self.store.is_down = false;
         Ok(())
     }
+}
+
+/// The pushes, or what is said of them, in a body about one, which has that member, or about several.
+fn pushes_of<'a>(body: &'a mut Value, member: &str) -> Vec<&'a mut Map<String, Value>> {
+    let Value::Object(object) = body else { return Vec::new() };
+    if object.contains_key(member) {
+        return vec![object];
+    }
+    let several = object.get_mut("pushes").and_then(Value::as_array_mut);
+    several.into_iter().flatten().filter_map(Value::as_object_mut).collect()
 }

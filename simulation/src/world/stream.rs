@@ -1,9 +1,8 @@
 //! One push through one gateway: what Envoy's connection manager, router and filter do with it.
 
-use std::rc::Rc;
-
-use private_number_gateway::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange};
-use private_number_gateway::now::Now;
+use private_number_gateway::config::HeadersMode;
+use private_number_gateway::driver::{Action, Event as StreamEvent};
+use private_number_gateway::reply::Reply as PushReply;
 use privatenumber_contract::{PushId, paths};
 
 use super::event::{Asker, Callback, Event, Letter, Reply, RootId, StreamId};
@@ -12,27 +11,38 @@ use crate::fault::Fault;
 use crate::mutation::Mutation;
 use crate::promise::{Promise, Step, Stop, check};
 
+/// How much later than its patience a held push may have its reply, milliseconds: ticks are late.
+const PATIENCE_TOLERANCE_MS: u64 = 100;
+
 /// A push on its way.
 #[derive(Debug)]
 pub struct Stream {
     pub root: RootId,
-    gateway: usize,
+    pub gateway: usize,
     application: usize,
     /// What it carries, by number.
     batch: Vec<usize>,
     /// Whether Huawei goes by its answer.
     counts: bool,
     began: u64,
-    exchange: Exchange,
+    /// Whether its headers have arrived.
+    pub has_begun: bool,
     body: Vec<u8>,
-    /// What goes to the store.
+    /// How much of its body has arrived.
+    pub arrived: usize,
+    /// Whether all of its body has arrived.
+    pub is_complete: bool,
+    /// What goes to the store, where the push itself goes there.
     request: Vec<u8>,
+    pub push_id: Option<PushId>,
     /// The route's tries so far.
     tries: u32,
     /// Whether a response has begun.
-    is_answered: bool,
+    pub is_answered: bool,
     /// What Huawei saw.
     status: Option<u16>,
+    /// Whether a 503 is right although nothing is wrong any more.
+    is_excused: bool,
 }
 
 impl Stream {
@@ -52,74 +62,128 @@ impl Stream {
             batch,
             counts,
             began,
-            exchange: Exchange::default(),
+            has_begun: false,
             body,
+            arrived: 0,
+            is_complete: false,
             request: Vec::new(),
+            push_id: None,
             tries: 0,
             is_answered: false,
             status: None,
+            is_excused: false,
         }
     }
 }
 
 impl World<'_> {
-    pub(super) fn push_headers(&mut self, id: StreamId) -> Step {
-        let now = self.stream_now(id);
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        let headers = self.scenario.applications.get(stream.application).map(|known| known.headers.as_slice());
-        let config = Rc::clone(&root.config);
-        let decision =
-            stream.exchange.request_headers(&config, &mut root.dispatcher, headers.unwrap_or_default(), false, now);
-        let root = stream.root;
-        self.stream_was_heard(root);
-        match decision {
-            AtHeaders::ReadBody(_) => {
-                let is_slow = self.strikes(Fault::PusherSlow);
-                let pause = if is_slow { self.random.between(10, 5_000) } else { self.travel() };
-                self.after(pause / 2, Event::PushBody(id));
-                self.after(pause, Event::PushEnd(id));
-                Ok(())
-            }
-            AtHeaders::Answer(answer) => self.answered_by_filter(id, answer.status()),
-            AtHeaders::LeaveAlone => left_alone(),
+    /// Feeds the stream's worker an event. `None` where the stream or its worker is no more.
+    fn step(&mut self, id: StreamId, event: StreamEvent<'_>) -> Option<Action> {
+        let root = self.streams.get(&id)?.root;
+        Some(self.at_root(root)?.driver.step(id, event))
+    }
+
+    fn follow_stream(&mut self, id: StreamId) -> Step {
+        match self.streams.get(&id).map(|stream| stream.root) {
+            Some(root) => self.follow(root).map(drop),
+            None => Ok(()),
         }
     }
 
-    pub(super) fn push_body(&mut self, id: StreamId) -> Step {
+    pub(super) fn push_headers(&mut self, id: StreamId) -> Step {
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        let config = Rc::clone(&root.config);
-        match stream.exchange.request_body(&config, &mut root.dispatcher, stream.body.len() / 2) {
-            AtBody::Wait => Ok(()),
-            AtBody::Answer(answer) => self.answered_by_filter(id, answer.status()),
-            AtBody::LeaveAlone => left_alone(),
+        stream.has_begun = true;
+        let headers = self.scenario.applications.get(stream.application).map(|known| known.headers.clone());
+        let headers = headers.unwrap_or_default();
+        let action = self.step(id, StreamEvent::RequestHeaders { headers: &headers, is_end: false });
+        match action {
+            Some(Action::Hold | Action::Pass(_)) => {
+                let is_slow = self.scenario.is_crowded && self.random.chance(600) || self.strikes(Fault::PusherSlow);
+                let pause = if is_slow { self.random.between(10, 5_000) } else { self.travel() };
+                self.after(pause / 2, Event::PushBody(id));
+                self.after(pause, Event::PushEnd(id));
+                if self.strikes(Fault::AnsweredByOthers) {
+                    let pause = pause + self.random.pick([0, 1, 2, 5, 500]);
+                    self.after(pause, Event::OthersAnswer(id));
+                }
+                self.follow_stream(id)
+            }
+            Some(Action::Reply(reply)) => {
+                self.excuse_refusal(id, &reply);
+                self.answered_by_filter(id, &reply)
+            }
+            Some(_) => left_alone(),
+            None => Ok(()),
+        }
+    }
+
+    /// A gateway that is full may refuse a push, and one whose batches fail until the next success.
+    fn excuse_refusal(&mut self, id: StreamId, reply: &PushReply) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(root) = self.roots.get(&stream.root) else { return };
+        let is_closed = *reply == PushReply::StoreUnavailable && root.failures >= 3;
+        stream.is_excused |= is_closed || matches!(reply, PushReply::Busy | PushReply::GaveWay);
+    }
+
+    pub(super) fn push_body(&mut self, id: StreamId) -> Step {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_answered) else { return Ok(()) };
+        let size = stream.body.len() / 8 * 7;
+        stream.arrived = size;
+        let reported = if self.mutates(Mutation::BodyWithoutPermit) { 0 } else { size };
+        match self.step(id, StreamEvent::RequestBody(reported)) {
+            Some(Action::Hold) => self.follow_stream(id),
+            Some(Action::Reply(reply)) => {
+                self.excuse_refusal(id, &reply);
+                self.answered_by_filter(id, &reply)
+            }
+            Some(_) => left_alone(),
+            None => Ok(()),
         }
     }
 
     pub(super) fn push_end(&mut self, id: StreamId) -> Step {
-        let push_id = PushId::from_bytes(self.random.bytes());
-        let now = self.stream_now(id);
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        self.truth.holders.insert(push_id, stream.root);
-        let (body, config) = (std::mem::take(&mut stream.body), Rc::clone(&root.config));
-        let refusal = match stream.exchange.request_end(&config, &mut root.dispatcher, &body, push_id, now) {
-            AtEnd::Forward(request) => {
-                stream.request = request.to_vec();
-                None
-            }
-            AtEnd::Answer(answer) => Some(answer.status()),
-            AtEnd::LeaveAlone | AtEnd::Hold => return left_alone(),
-        };
-        let (root, batch) = (stream.root, stream.batch.clone());
-        note!(self, "push {id} has push id {push_id}");
-        self.stream_was_heard(root);
-        if let Some(status) = refusal {
-            return self.answered_by_filter(id, status);
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_answered) else { return Ok(()) };
+        let (root, batch, body) = (stream.root, stream.batch.clone(), std::mem::take(&mut stream.body));
+        stream.arrived = body.len();
+        stream.is_complete = true;
+        // As Envoy has it: the last of the body is announced before its end is.
+        let reported = if self.mutates(Mutation::BodyWithoutPermit) { 0 } else { body.len() };
+        if let Some(Action::Reply(reply)) = self.step(id, StreamEvent::RequestBody(reported)) {
+            self.excuse_refusal(id, &reply);
+            return self.answered_by_filter(id, &reply);
         }
+        if self.mutates(Mutation::PushIdFromBody)
+            && let Some(root) = self.roots.get(&root)
+        {
+            root.host.forced.set(Some(hash(&body)));
+        }
+        let Some(action) = self.step(id, StreamEvent::RequestEnd(&body)) else { return Ok(()) };
+        let Some(known) = self.roots.get_mut(&root) else { return Ok(()) };
+        let push_id = PushId::from_bytes(known.host.drawn.get());
+        let patience = known.config.store.patience_ms;
+        if matches!(action, Action::Hold) {
+            let ahead = known.driver.gauges().claims_outstanding;
+            known.complete_at.insert(push_id, (self.now, ahead));
+        }
+        self.truth.holders.insert(push_id, root);
+        if batch.iter().any(|index| self.is_poison(*index)) {
+            self.truth.poison.insert(push_id);
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.push_id = Some(push_id);
+        }
+        note!(self, "push {id} has push id {push_id}");
+        let forwarded = match action {
+            Action::Hold => None,
+            Action::Forward(request) => Some(request),
+            Action::Reply(reply) => {
+                self.excuse_refusal(id, &reply);
+                return self.answered_by_filter(id, &reply);
+            }
+            _ => return left_alone(),
+        };
         if self.mutates(Mutation::BadCdrFailsThePush) && batch.iter().any(|index| !self.is_usable(*index)) {
-            return self.answered_by_filter(id, 400);
+            return self.check_answer(Some(400), &batch);
         }
         if self.mutates(Mutation::CallbackBeforeClaim) {
             self.call_back_unclaimed(root, &batch);
@@ -127,28 +191,43 @@ impl World<'_> {
         if self.mutates(Mutation::AnsweredBeforeCommit) {
             self.check_kept(&batch)?;
         }
-        if self.mutates(Mutation::RestartReplaysClaims) {
-            self.remember_request(id);
+        match forwarded {
+            Some(request) => {
+                if self.mutates(Mutation::RestartReplaysClaims) {
+                    self.remember_request(id, &request);
+                }
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.request = request;
+                }
+                let total = self.scenario.route.total_ms;
+                self.after(total, Event::RouteTimeout(id));
+                self.route_try(id);
+            }
+            None => self.after(patience + PATIENCE_TOLERANCE_MS, Event::PatienceOver(id)),
         }
-        let total = self.scenario.route.total_ms;
-        self.after(total, Event::RouteTimeout(id));
-        self.route_try(id);
-        Ok(())
+        self.follow_stream(id)
     }
 
-    /// The time as the stream's gateway knows it.
-    fn stream_now(&self, id: StreamId) -> Now {
-        self.gateway_now(self.streams.get(&id).map_or(usize::MAX, |stream| stream.gateway))
+    /// P8: a held push has its reply once its patience is over.
+    pub(super) fn patience_over(&mut self, id: StreamId) -> Step {
+        let waits = self.streams.get(&id).is_some_and(|stream| !stream.is_answered);
+        check(Promise::P8Finished, !waits, || format!("push {id} is held longer than its patience"))
     }
 
     fn is_usable(&self, index: usize) -> bool {
         self.scenario.cdrs.get(index).is_some_and(|cdr| cdr.call.is_some())
     }
 
-    fn remember_request(&mut self, id: StreamId) {
+    /// The open streams of that push.
+    pub(super) fn streams_of(&self, push_id: PushId) -> Vec<StreamId> {
+        let own = self.streams.iter().filter(|(_, stream)| stream.push_id == Some(push_id) && !stream.is_answered);
+        own.map(|(id, _)| *id).collect()
+    }
+
+    fn remember_request(&mut self, id: StreamId, request: &[u8]) {
         let Some(stream) = self.streams.get(&id) else { return };
         if let Some(gateway) = self.gateways.get_mut(stream.gateway) {
-            gateway.remembered.push(stream.request.clone());
+            gateway.remembered.push((paths::PUSHES, request.to_vec()));
         }
     }
 
@@ -172,7 +251,8 @@ impl World<'_> {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.tries += 1;
         let asker = Asker::Stream { stream: id, attempt: stream.tries };
-        let letter = Letter { path: paths::PUSHES, body: stream.request.clone(), asker };
+        let push_ids = stream.push_id.into_iter().collect();
+        let letter = Letter { path: paths::PUSHES, body: stream.request.clone(), asker, push_ids };
         if stream.tries > 1 {
             self.figures.route_retries += 1;
             note!(self, "push {id}: the route tries again");
@@ -225,6 +305,20 @@ impl World<'_> {
         self.answer_ends(id, body, false)
     }
 
+    /// Envoy, or another filter, answers a push that is held or on its way.
+    pub(super) fn others_answer(&mut self, id: StreamId) -> Step {
+        if self.streams.get(&id).is_none_or(|stream| stream.is_answered) {
+            return Ok(());
+        }
+        let status = self.random.pick([200, 204, 302, 413, 503, 504]);
+        note!(self, "push {id} is answered {status} by others");
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.is_excused = true;
+        }
+        self.respond(id, status, Some(b"text/plain"), None, false)?;
+        self.answer_ends(id, b"", false)
+    }
+
     fn respond(
         &mut self,
         id: StreamId,
@@ -233,45 +327,43 @@ impl World<'_> {
         committed: Option<&[u8]>,
         is_end: bool,
     ) -> Step {
-        let now = self.stream_now(id);
+        let event = StreamEvent::ResponseHeaders { status: Some(status), content_type, committed, is_end };
+        let Some(action) = self.step(id, event) else { return Ok(()) };
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        let decision =
-            stream.exchange.response_headers(&mut root.dispatcher, Some(status), content_type, committed, is_end, now);
         let was_answered = std::mem::replace(&mut stream.is_answered, true);
-        let root = stream.root;
-        match decision {
-            AtResponse::Become(edits) => {
+        match action {
+            Action::Become(edits) => {
                 let seen =
                     edits.set.iter().find(|(name, _)| *name == ":status").and_then(|(_, value)| value.parse().ok());
                 stream.status = seen;
-                let batch = stream.batch.clone();
-                note!(self, "push {id} is answered {seen:?}, the store's status being {status}");
-                self.stream_was_heard(root);
-                self.check_answer(id, seen, &batch)?;
+                note!(self, "push {id} is answered {seen:?}, the status being {status}");
+                self.follow_stream(id)?;
+                self.check_verdict(id, seen.unwrap_or(0))?;
                 if is_end { self.end_stream(id, true) } else { Ok(()) }
             }
-            AtResponse::LeaveAlone => check(Promise::P2Kept, was_answered, || {
-                format!("the response to push {id} passes as it came: {status}")
-            }),
+            _ if was_answered => Ok(()),
+            _ => {
+                // Only what others answer to a push that is held may pass, and never as a success.
+                stream.status = Some(status);
+                let is_held = stream.request.is_empty();
+                self.follow_stream(id)?;
+                check(Promise::P2Kept, is_held && status >= 400, || {
+                    format!("the response to push {id} passes as it came: {status}")
+                })
+            }
         }
     }
 
     /// The body of the response is complete, or its connection breaks.
     pub(super) fn answer_ends(&mut self, id: StreamId, body: &[u8], is_broken: bool) -> Step {
-        let now = self.stream_now(id);
         if is_broken {
             note!(self, "push {id}: the store's answer breaks off");
             return self.end_stream(id, false);
         }
-        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let Some(root) = self.roots.get_mut(&stream.root) else { return Ok(()) };
-        let is_taken = stream.exchange.response_end(&mut root.dispatcher, body, now).is_some();
-        let root = stream.root;
-        if is_taken {
+        if let Some(Action::Body(_)) = self.step(id, StreamEvent::ResponseEnd(body)) {
             self.note_grants(body);
         }
-        self.stream_was_heard(root);
+        self.follow_stream(id)?;
         self.end_stream(id, true)
     }
 
@@ -284,40 +376,93 @@ impl World<'_> {
     }
 
     /// The filter answers by itself; the request goes no further.
-    fn answered_by_filter(&mut self, id: StreamId, status: u16) -> Step {
+    fn answered_by_filter(&mut self, id: StreamId, reply: &PushReply) -> Step {
+        self.reply_goes_out(id, reply)?;
+        self.follow_stream(id)
+    }
+
+    /// The worker answers a stream that it held.
+    pub(super) fn worker_replied(&mut self, id: StreamId, root: RootId, reply: &PushReply) -> Step {
+        let Some(stream) = self.streams.get(&id).filter(|stream| stream.root == root && !stream.is_answered) else {
+            note!(self, "push {id} has a reply, and is over");
+            return Ok(());
+        };
+        let is_early = *reply == PushReply::Recorded && stream.push_id.is_none();
+        check(Promise::P2Kept, !is_early, || format!("push {id} is recorded before it is complete"))?;
+        self.excuse_refusal(id, reply);
+        self.reply_goes_out(id, reply)
+    }
+
+    fn reply_goes_out(&mut self, id: StreamId, reply: &PushReply) -> Step {
+        let status = reply.status();
+        note!(self, "push {id} is answered {status} by the filter");
+        let Some(root) = self.streams.get(&id).map(|stream| stream.root) else { return Ok(()) };
+        if self.at_root(root).is_some_and(|root| root.driver.awaits_response(id)) {
+            let event = StreamEvent::ResponseHeaders {
+                status: Some(status),
+                content_type: Some(b"application/json"),
+                committed: None,
+                is_end: false,
+            };
+            let action = self.step(id, event);
+            check(Promise::P2Kept, action == Some(Action::LeaveAlone), || {
+                format!("the filter changes its own reply to push {id}: {action:?}")
+            })?;
+        }
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         stream.status = Some(status);
-        let batch = stream.batch.clone();
-        note!(self, "push {id} is answered {status} by the filter");
-        self.check_answer(id, Some(status), &batch)?;
+        stream.is_answered = true;
+        self.check_verdict(id, status)?;
+        let pause = self.random.pick([0, 0, 1, 2]);
+        self.after(pause, Event::StreamOver(id));
+        Ok(())
+    }
+
+    /// P2: the status that a push gets is right.
+    pub(super) fn check_verdict(&mut self, id: StreamId, status: u16) -> Step {
+        let Some(stream) = self.streams.get(&id) else { return Ok(()) };
+        let (batch, push_id) = (stream.batch.clone(), stream.push_id);
+        let gave_way = status == 408 && !stream.is_complete;
+        if status == 200 {
+            let is_own = push_id.is_some_and(|push_id| self.truth.committed.contains(&push_id));
+            check(Promise::P2Kept, is_own, || format!("push {id} is answered 200 and was not committed"))?;
+        }
+        if gave_way { Ok(()) } else { self.check_answer(Some(status), &batch) }
+    }
+
+    pub(super) fn stream_over(&mut self, id: StreamId) -> Step {
         self.end_stream(id, true)
     }
 
     /// The stream is over, for Huawei and for the filter.
     fn end_stream(&mut self, id: StreamId, is_complete: bool) -> Step {
-        let Some(mut stream) = self.streams.remove(&id) else { return Ok(()) };
-        let now = self.gateway_now(stream.gateway);
-        let forgets = self.mutates(Mutation::LostClaimForgotten);
+        let Some(root) = self.streams.get(&id).map(|stream| stream.root) else { return Ok(()) };
         let leaks = self.mutates(Mutation::PermitLeaked) && !is_complete;
-        if let Some(root) = self.roots.get_mut(&stream.root) {
-            if !forgets {
-                stream.exchange.gone(&mut root.dispatcher, now);
-            }
-            if leaks && let Some(permit) = root.dispatcher.admit(1, 0, None) {
-                std::mem::forget(permit);
-            }
-            root.streams = root.streams.saturating_sub(1);
+        if !leaks {
+            self.step(id, StreamEvent::Ended);
         }
-        self.stream_was_heard(stream.root);
+        let Some(stream) = self.streams.remove(&id) else { return Ok(()) };
+        let forgets = self.mutates(Mutation::LostClaimForgotten) && !stream.request.is_empty();
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.streams = root.streams.saturating_sub(1);
+            if forgets {
+                root.forgotten.extend(stream.push_id);
+            }
+        }
+        self.follow(root)?;
         let is_late = self.is_after_the_faults(stream.began);
         let is_good = stream.status == Some(200) && is_complete;
-        // Without faults only a gateway that is full may refuse, and that is what its journal says.
-        let is_busy = self.roots.get(&stream.root).is_some_and(|root| root.was_busy_at == Some(self.now));
-        check(Promise::P8Finished, is_good || is_busy || !is_late, || {
+        let is_excused = stream.is_excused || stream.batch.iter().any(|index| self.is_poison(*index));
+        // Without faults only a gateway that is full may refuse, or one that waits for its store's next success.
+        check(Promise::P8Finished, is_good || is_excused || !is_late, || {
             format!("push {id} was answered {:?} although nothing is wrong any more", stream.status)
         })?;
-        self.push_ended(&stream.batch, stream.counts, stream.status, is_complete);
+        self.push_ended(&stream.batch, stream.counts, stream.status, is_complete, is_excused);
         self.end_drained(stream.root)
+    }
+
+    pub(super) fn is_poison(&self, index: usize) -> bool {
+        self.scenario.cdrs.get(index).is_some_and(|cdr| cdr.is_poison)
     }
 
     /// The gateway died under its streams: nobody tells the filter.
@@ -325,9 +470,22 @@ impl World<'_> {
         let ids: Vec<_> =
             self.streams.iter().filter(|(_, stream)| stream.gateway == gateway).map(|(id, _)| *id).collect();
         for stream in ids.iter().filter_map(|id| self.streams.remove(id)).collect::<Vec<_>>() {
-            self.push_ended(&stream.batch, stream.counts, stream.status, false);
+            self.push_ended(&stream.batch, stream.counts, stream.status, false, false);
         }
     }
+
+    /// Whether the worker answers the pushes of that root.
+    pub(super) fn is_held(&self, root: RootId) -> bool {
+        self.roots.get(&root).is_some_and(|root| root.config.headers == HeadersMode::Hold)
+    }
+}
+
+/// Mutated: a push id that is a hash (FNV-1a).
+fn hash(body: &[u8]) -> [u8; 16] {
+    let hash = body.iter().fold(0x6C62_272E_07BB_0142_62B8_2175_6295_C58D_u128, |hash, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013B)
+    });
+    hash.to_be_bytes()
 }
 
 fn left_alone() -> Step {

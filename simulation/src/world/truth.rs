@@ -45,6 +45,12 @@ pub struct Truth {
     pub variants: BTreeMap<RootId, usize>,
     /// Roots that are no more.
     pub ends: BTreeMap<RootId, End>,
+    /// Pushes that the store committed.
+    pub committed: BTreeSet<PushId>,
+    /// Pushes that the store cannot stomach; mutated: and those that were asked with them.
+    pub poison: BTreeSet<PushId>,
+    /// Whether a gateway met a store that did not know batches.
+    pub knew_no_batches: bool,
     /// CDRs that were seen in the store, by their number.
     pub kept: BTreeSet<usize>,
     /// Mutated: outcomes that were overwritten.
