@@ -94,6 +94,8 @@ pub struct Root {
     drives: Option<(u64, u64)>,
     /// Batches without a verdict since the last with one.
     pub failures: u32,
+    /// When it last took new pushes only now and then, because batches failed.
+    closed_at: Option<u64>,
     /// Callbacks whose answer is awaited, with their call ids.
     pub callbacks: BTreeMap<u32, String>,
     /// Requests to the store whose answer is awaited.
@@ -112,6 +114,16 @@ pub struct Root {
     held_letters: VecDeque<Sent>,
     /// Mutated: push ids that took another's place, by token: the new one, then the old.
     relabelled: BTreeMap<u32, Vec<(PushId, PushId)>>,
+}
+
+impl Root {
+    /// A batch has ended, with verdicts or without.
+    fn note_batch(&mut self, says_something: bool, now: u64) {
+        if self.failures >= 3 {
+            self.closed_at = Some(now);
+        }
+        self.failures = if says_something { 0 } else { self.failures + 1 };
+    }
 }
 
 impl World<'_> {
@@ -201,6 +213,7 @@ impl World<'_> {
             says_idle: false,
             drives: None,
             failures: 0,
+            closed_at: None,
             callbacks: BTreeMap::new(),
             letters: BTreeMap::new(),
             given_up: BTreeSet::new(),
@@ -452,6 +465,7 @@ impl World<'_> {
             let waited = now.saturating_sub(complete_at);
             let is_prompt = waited <= ASKED_WITHIN_MS + ASKED_LATER_MS * ahead as u64
                 || root.failures >= 3
+                || root.closed_at.is_some_and(|closed_at| closed_at >= complete_at)
                 || is_singly
                 || self.scenario.is_crowded
                 || root.host.refusal_rate.get() > 0;
@@ -548,8 +562,9 @@ impl World<'_> {
                         answer = all_refused(&under_way.push_ids, under_way.path);
                         status = Some(answer.status);
                     }
+                    let now = self.now;
                     if let Some(root) = self.roots.get_mut(&id) {
-                        root.failures += 1;
+                        root.note_batch(false, now);
                     }
                 }
                 self.respond_root(id, token, status, false, &answer);
@@ -647,8 +662,9 @@ impl World<'_> {
         if answer.status == 404 {
             self.truth.knew_no_batches = true;
         }
+        let now = self.now;
         let Some(root) = self.roots.get_mut(&id) else { return };
-        root.failures = if says_something { 0 } else { root.failures + 1 };
+        root.note_batch(says_something, now);
     }
 
     /// Notes what a gateway has just learnt it is to call back.
