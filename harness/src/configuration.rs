@@ -454,7 +454,7 @@ mod tests {
         let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
         let named = routes.iter().filter(|route| route["name"] == "push");
         assert_eq!((named.count(), &routes[0]["name"]), (1, &json!("push")));
-        let mutations = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]["mutations"];
+        let mutations = &manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"];
         let removals = mutations.as_array().unwrap().iter();
         let removals = removals.filter(|mutation| mutation["remove"] == "privatenumber-authenticated");
         assert_eq!(removals.count(), 1);

@@ -247,6 +247,7 @@ impl Dispatcher {
     /// The store committed what the stream asked it by itself.
     pub fn settle(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
         self.journal.push(Event::BatchAnswered { pushes: 1, duration_ms: now.since(request.asked_at) });
+        self.claims.succeeded();
         self.committed(request, calls, now);
     }
 

@@ -121,6 +121,23 @@ fn p8_a_missed_answer_is_asked_for_until_the_store_answers() {
 }
 
 #[test]
+fn p2_a_success_of_a_stream_lets_new_pushes_in_again() {
+    let mut gateway = Gateway::new("pass", json!({}));
+    let asked: Vec<_> = (0..4).map(|number| gateway.ask(&crate::testing::push_of(number, 1))).collect();
+    for asked in &asked[..3] {
+        gateway.end(asked.stream);
+        gateway.advance(2);
+        for again in gateway.claims() {
+            gateway.respond(&again, &problem(503));
+        }
+    }
+    assert!(gateway.open().is_ok(), "one is let in");
+    assert_eq!(gateway.open(), Err(Reply::StoreUnavailable), "batches fail");
+    gateway.commit(&asked[3], "duplicate");
+    assert!(gateway.open().is_ok() && gateway.open().is_ok());
+}
+
+#[test]
 fn p8_a_committed_answer_whose_claims_are_cut_off_is_200_and_asked_again() {
     let mut gateway = Gateway::new("pass", json!({}));
     let asked = gateway.ask(PUSH);

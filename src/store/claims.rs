@@ -281,13 +281,18 @@ impl Claims {
     /// many milliseconds the first of that is asked again.
     pub fn answered(&mut self, batch: PushBatch, store: &config::Store, now: Now) -> u64 {
         self.under_way.remove(&batch.number);
-        self.failures = 0;
-        self.probed_at = None;
+        self.succeeded();
         self.size = self.size.saturating_mul(2).min(store.push_batch_size);
         if batch.path == paths::PUSH_BATCHES {
             self.singly_until = None;
         }
         self.halve(batch, Missed::LEFT_OUT, store, now)
+    }
+
+    /// The store has committed something: new pushes are let in.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.probed_at = None;
     }
 
     /// The batch has no answer that says anything of its pushes: all are put back. Returns in how many milliseconds the first of
