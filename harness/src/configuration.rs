@@ -140,6 +140,8 @@ impl Configuration {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut addition: Value =
             serde_yaml_ng::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+        let buffer = at(&mut addition, "/per_connection_buffer_limit_bytes")?.clone();
+        put(at(&mut self.value, "/static_resources/listeners/0")?, "per_connection_buffer_limit_bytes", buffer)?;
         let manager = self.connection_manager()?;
         let extension = named(at(manager, "/early_header_mutation_extensions")?, "no-instructions-from-outside")?;
         let mutations = list(at(extension, "/typed_config/mutations")?)?;

@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use privatenumber_contract::{Outcomes, Private, Push, Record, paths};
+use privatenumber_contract::{Outcomes, Private, Push, PushBatch, Record, paths};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -70,10 +70,23 @@ impl FalseStore {
 }
 
 async fn answer(request: Request<Incoming>, temper: Temper) -> Result<Response<Full<Bytes>>> {
-    let is_push = request.uri().path() == paths::PUSHES;
+    let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let response = Response::builder().header("content-type", "application/json");
-    if !is_push {
+    if path == paths::PUSH_BATCHES {
+        let batch: PushBatch<'_> = serde_json::from_slice(&body)?;
+        let pushes: Vec<_> = batch
+            .pushes
+            .iter()
+            .map(|push| {
+                let id = push.push_id;
+                // What is said of its calls, as a member of what is said of the push.
+                format!(r#"{{"pushId":"{id}","verdict":"committed",{}"#, &claims(push, temper)[1..])
+            })
+            .collect();
+        return Ok(response.body(Full::from(format!(r#"{{"pushes":[{}]}}"#, pushes.join(","))))?);
+    }
+    if path != paths::PUSHES {
         let recorded = serde_json::from_slice::<Outcomes>(&body)?.outcomes.len();
         let answer = json!({"recorded": recorded, "repeated": 0, "refused": 0});
         return Ok(response.body(Full::from(answer.to_string()))?);
@@ -125,15 +138,15 @@ async fn a_false_store_brings_no_second_callback_and_no_header_of_its_own(mode: 
     let store = FalseStore::start().await?;
     let business = stack.business("business").start().await?;
     let gateway = stack.gateway(&store.address, business.address()).headers(mode).start().await?;
-    let huawei = Huawei::demo()?;
     let tempers =
         [Temper::IdsBreakTheirLine, Temper::OneCallForAll, Temper::Huge, Temper::Deep, Temper::TooMany, Temper::Honest];
     for (round, temper) in tempers.into_iter().enumerate() {
         store.behave(temper);
-        // The store says it has committed, and what else it says cannot be believed: Huawei's part is done, the root's not.
-        // Only an answer that is larger than Envoy's buffer may be cut off on its way to the pusher.
-        let answer = huawei.push_cdrs(&gateway.url(), &cdrs(900 + round as u64, 3)).await;
-        ensure!(temper == Temper::Huge || answer?.status == 200, "{temper:?}");
+        // In `pass` the store says by a header that it has committed, and what else it says cannot be believed: Huawei's part is
+        // done, the worker's is not. In `hold` the push waits until what is said of it can be believed.
+        let cdrs = cdrs(900 + round as u64, 3);
+        let (huawei, url) = (Huawei::demo()?, gateway.url());
+        let push = tokio::spawn(async move { huawei.push_cdrs(&url, &cdrs).await });
         let before = 3 * round as u64;
         if !matches!(temper, Temper::Honest | Temper::Huge) {
             wait::until("the root to ask again", PATIENCE, async || {
@@ -145,6 +158,9 @@ async fn a_false_store_brings_no_second_callback_and_no_header_of_its_own(mode: 
             ensure!(business.counts().await?.total == before, "{temper:?}: a callback for a claim that is none");
         }
         store.behave(Temper::Honest);
+        // Only an answer that is larger than Envoy's buffer may be cut off on its way to the pusher.
+        let answer = push.await?;
+        ensure!(temper == Temper::Huge || answer?.status == 200, "{temper:?}");
         wait::until("the callbacks of this push", PATIENCE, async || {
             let counts = business.counts().await?;
             ensure!(counts.total == before + 3, "{temper:?}: {} callbacks", counts.total);

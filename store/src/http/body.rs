@@ -93,14 +93,10 @@ fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal
     Ok(())
 }
 
-/// What is reserved for an announced body before it arrives, bytes: most batches fit.
-const FIRST_BYTES: usize = 64 * 1024;
-
 async fn collect(request: Request, limits: &BodyLimits) -> Result<JsonBody, Refusal> {
     let mut body = request.into_body();
-    // What is announced is not reserved: a client may announce much and send nothing.
-    let announced = usize::try_from(http_body::Body::size_hint(&body).lower()).unwrap_or_default();
-    let mut collected = JsonBody { bytes: Vec::with_capacity(announced.min(FIRST_BYTES)), share: None };
+    // Nothing is reserved for what was only announced: a client may announce much and send nothing.
+    let mut collected = JsonBody { bytes: Vec::new(), share: None };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::new(Kind::MalformedJson, "the body ended before it was complete"))?;
         let Ok(data) = frame.into_data() else { continue };

@@ -64,9 +64,9 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         ),
         Row::envoys_own("CONNECT", push().line("CONNECT 127.0.0.1:8090 HTTP/1.1").body(""), 404),
         Row {
-            what: "HTTP/2 that is none".to_owned(),
+            what: "HTTP/2 where only HTTP/1.1 is spoken".to_owned(),
             request: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\xff".to_vec(),
-            expected: Expected::Closed,
+            expected: Expected::EnvoysOwn(400),
         },
     ]
 }
