@@ -24,6 +24,10 @@ const WAKE_PATIENCE_MS: u64 = 100;
 /// The host is told of counters and gauges this long after they changed, milliseconds: telling is dearer than counting.
 const TELL_AFTER_MS: u64 = 100;
 
+/// How many streams are answered in one call of the host. Envoy gives the replies once the call is over, each from within the one
+/// before: some three hundred of them overflow the VM's stack, which traps it.
+const REPLIES_MOST: usize = 32;
+
 /// How long the host's log level is trusted, milliseconds.
 const LOG_LEVEL_TRUST_MS: u64 = 100;
 
@@ -48,6 +52,8 @@ pub struct Worker<H> {
     log_level: Cell<Option<(Option<Level>, u64)>>,
     /// The monotonic moment the wake-up was asked for, until it comes.
     wake_asked_at: Cell<Option<u64>>,
+    /// How many streams were answered in this call of the host.
+    replied: Cell<usize>,
     /// The timer's period and the monotonic moment of its next tick, while it runs.
     timer: Cell<Option<(u64, u64)>>,
     draining: Cell<bool>,
@@ -75,6 +81,7 @@ impl<H: Host> Worker<H> {
             told_pending: Cell::default(),
             log_level: Cell::default(),
             wake_asked_at: Cell::default(),
+            replied: Cell::default(),
             timer: Cell::default(),
             draining: Cell::default(),
         };
@@ -248,21 +255,15 @@ impl<H: Host> Worker<H> {
     fn follow_up(&self, now: Now) {
         self.publish(now);
         let pause = self.pause(now);
-        if pause == Some(0) {
-            let is_asked = self.wake_asked_at.get().is_some_and(|asked_at| now.since(asked_at) < WAKE_PATIENCE_MS);
-            if is_asked {
-                return;
-            }
-            if self.host.wake() {
-                self.wake_asked_at.set(Some(now.monotonic_ms));
-                return;
-            }
+        if pause == Some(0) && self.ask_wake_up(now) {
+            return;
         }
         self.tick_within(pause, now);
     }
 
     /// Sends all that is to leave.
     fn pump(&self, now: Now) {
+        self.replied.set(0);
         self.dispatcher.borrow_mut().end_patience(now);
         // Streams first: their answers are ready, and requests take time to leave.
         self.answer_streams();
@@ -281,11 +282,30 @@ impl<H: Host> Worker<H> {
         if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
             self.tell();
         }
-        self.tick_within(self.pause(now), now);
+        let pause = self.pause(now);
+        if pause == Some(0) && self.ask_wake_up(now) {
+            return;
+        }
+        self.tick_within(pause, now);
+    }
+
+    /// Asks the host for a wake-up, unless one is on its way. `false` if the host cannot.
+    fn ask_wake_up(&self, now: Now) -> bool {
+        let is_asked = self.wake_asked_at.get().is_some_and(|asked_at| now.since(asked_at) < WAKE_PATIENCE_MS);
+        if is_asked {
+            return true;
+        }
+        let is_asked = self.host.wake();
+        if is_asked {
+            self.wake_asked_at.set(Some(now.monotonic_ms));
+        }
+        is_asked
     }
 
     fn answer_streams(&self) {
-        let replies = self.dispatcher.borrow_mut().take_replies();
+        let room = REPLIES_MOST.saturating_sub(self.replied.get());
+        let replies = self.dispatcher.borrow_mut().take_replies(room);
+        self.replied.set(self.replied.get() + replies.len());
         if !replies.is_empty() {
             self.host.reply(replies);
         }

@@ -207,6 +207,19 @@ impl Configuration {
         place(cluster, address)
     }
 
+    /// One more endpoint of the cluster `name`, at `address`: a second instance of what is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn another_endpoint(&mut self, name: &str, address: &str) -> Result<()> {
+        let mut other = named(at(&mut self.value, "/static_resources/clusters")?, name)?.clone();
+        place(&mut other, address)?;
+        let endpoint = at(&mut other, "/load_assignment/endpoints/0/lb_endpoints/0")?.clone();
+        let cluster = named(at(&mut self.value, "/static_resources/clusters")?, name)?;
+        push(at(cluster, "/load_assignment/endpoints/0/lb_endpoints")?, endpoint)
+    }
+
     /// One more cluster, at `address`, otherwise like the shipped one for a business.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 mod claim;
 mod queues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use privatenumber_contract::{
@@ -127,7 +127,7 @@ pub struct Dispatcher {
     admission: Admission,
     streams: Streams,
     /// Streams that are to be answered, with their replies.
-    replies: Vec<(StreamId, Reply)>,
+    replies: VecDeque<(StreamId, Reply)>,
     claims: Claims,
     queues: BusinessQueues,
     /// Claims that Envoy refused, by the monotonic moment they are tried again, then by arrival.
@@ -145,7 +145,7 @@ impl Dispatcher {
         Self {
             admission: Admission::new(&config.limits, &config.businesses),
             streams: Streams::default(),
-            replies: Vec::new(),
+            replies: VecDeque::new(),
             claims: Claims::new(&config.store),
             queues: BusinessQueues::new(&config.businesses),
             refused: BTreeMap::new(),
@@ -247,7 +247,7 @@ impl Dispatcher {
     /// The store committed what the stream asked it by itself.
     pub fn settle(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
         self.journal.push(Event::BatchAnswered { pushes: 1, duration_ms: now.since(request.asked_at) });
-        self.claims.succeeded();
+        self.claims.succeeded(now);
         self.committed(request, calls, now);
     }
 
@@ -276,9 +276,9 @@ impl Dispatcher {
         });
     }
 
-    /// The streams that are to be answered now, with their replies.
-    pub fn take_replies(&mut self) -> Vec<(StreamId, Reply)> {
-        std::mem::take(&mut self.replies)
+    /// Streams that are to be answered now, with their replies: the oldest `most` of them.
+    pub fn take_replies(&mut self, most: usize) -> Vec<(StreamId, Reply)> {
+        self.replies.drain(..most.min(self.replies.len())).collect()
     }
 
     /// Answers streams whose patience has ended.
@@ -411,7 +411,7 @@ impl Dispatcher {
     /// Answers a stream that was taken out of those that are held.
     fn reply(&mut self, stream: StreamId, push_id: Option<PushId>, reply: Reply) {
         self.note_reply(push_id, &reply);
-        self.replies.push((stream, reply));
+        self.replies.push_back((stream, reply));
     }
 
     /// Answers the stream of a claim request that has its verdict, if it still waits.

@@ -126,8 +126,10 @@ pub(crate) struct Claims {
     size: usize,
     /// Whether it is the retries' turn.
     retries_next: bool,
-    /// Batches that failed in a row.
+    /// Batches that failed in a row, each sent after the last success.
     failures: u32,
+    /// When the store committed something last, monotonic milliseconds.
+    succeeded_at: Option<u64>,
     probed_at: Option<u64>,
     /// The store does not know batches: it is asked by single pushes until then, a monotonic moment.
     singly_until: Option<u64>,
@@ -153,6 +155,7 @@ impl Claims {
             size: store.push_batch_size,
             retries_next: false,
             failures: 0,
+            succeeded_at: None,
             probed_at: None,
             singly_until: None,
         }
@@ -281,7 +284,7 @@ impl Claims {
     /// many milliseconds the first of that is asked again.
     pub fn answered(&mut self, batch: PushBatch, store: &config::Store, now: Now) -> u64 {
         self.under_way.remove(&batch.number);
-        self.succeeded();
+        self.succeeded(now);
         self.size = self.size.saturating_mul(2).min(store.push_batch_size);
         if batch.path == paths::PUSH_BATCHES {
             self.singly_until = None;
@@ -290,8 +293,9 @@ impl Claims {
     }
 
     /// The store has committed something: new pushes are let in.
-    pub fn succeeded(&mut self) {
+    pub fn succeeded(&mut self, now: Now) {
         self.failures = 0;
+        self.succeeded_at = Some(now.monotonic_ms);
         self.probed_at = None;
     }
 
@@ -301,7 +305,9 @@ impl Claims {
         self.under_way.remove(&batch.number);
         // A push that is asked alone because it failed in company may be what fails: that says nothing of the others.
         let is_suspect = batch.requests.iter().all(|request| request.company == 1);
-        if !is_suspect {
+        // Nor does one that left before a success: it may hang at one of several stores.
+        let is_overtaken = self.succeeded_at.is_some_and(|succeeded_at| batch.sent_at < succeeded_at);
+        if !is_suspect && !is_overtaken {
             self.failures = self.failures.saturating_add(1);
         }
         if missed.is_too_large {

@@ -612,3 +612,30 @@ fn p8_retry_is_asked_again_and_is_no_failure() {
     gateway.answer_all(&again, "claimed");
     assert_eq!(gateway.statuses(), [(streams[1], 200)]);
 }
+
+#[test]
+fn p6_many_streams_are_answered_a_few_at_a_time() {
+    let mut gateway = gateway(json!({"limits": {"max_body_bytes": 65_536, "pending_bytes": 4_194_304}}));
+    let streams: Vec<_> = (0..128).map(|_| gateway.open().unwrap()).collect();
+    gateway.advance(1_000);
+    // As much as half of the room: everybody else gives way to it.
+    let large = gateway.open().unwrap();
+    assert_eq!(gateway.driver.step(large, Event::RequestBody(60_000)), Action::Hold);
+    let push = vec![b' '; 60_000];
+    for _ in 0..30 {
+        if let Ok(stream) = gateway.open() {
+            gateway.driver.step(stream, Event::RequestBody(push.len()));
+        }
+    }
+    let mut answered = 0;
+    loop {
+        gateway.driver.drive();
+        let replies = gateway.driver.take_replies().len();
+        assert!(replies <= 32, "{replies} at once");
+        answered += replies;
+        if replies == 0 {
+            break;
+        }
+    }
+    assert!(answered > 100, "{answered} of {} gave way", streams.len());
+}

@@ -10,6 +10,7 @@
 extern crate harness;
 
 mod answers;
+mod attacks;
 mod callbacks;
 mod configuration;
 mod graceful;
@@ -20,5 +21,6 @@ mod outcomes;
 mod reload;
 mod samples;
 mod store_faults;
+mod two_stores;
 mod untouched;
 mod world;
