@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use harness::configuration::HeadersMode;
-use harness::fault::{CLAIMS, Fault, FaultProxy};
+use harness::fault::{CLAIMS, Fault, FaultProxy, OUTCOMES};
 use harness::gateway::{BusinessAt, Gateway, Options};
 use harness::http;
 use harness::huawei::Huawei;
@@ -36,7 +36,9 @@ async fn p4_one_of_two_stores_that_hangs_refuses_no_push_after_two_seconds() -> 
     let begun = Instant::now();
     let mut pushes = JoinSet::new();
     let mut count = 0_u64;
+    // It takes connections and requests, and answers nothing.
     other.strike(CLAIMS, Fault::SwallowAnswer);
+    other.strike(OUTCOMES, Fault::SwallowAnswer);
     while begun.elapsed() < HANGS_FOR {
         let body = push_body(&cdrs(4_000 + count, 1))?;
         let (url, at) = (gateway.url(), begun.elapsed());
