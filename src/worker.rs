@@ -391,8 +391,10 @@ impl<H: Host> Worker<H> {
     /// Sees to it that the timer ticks within `pause_ms`, if there is such a pause.
     fn tick_within(&self, pause_ms: Option<u64>, now: Now) {
         let Some(pause_ms) = pause_ms else { return };
-        let is_soon_enough =
-            self.timer.get().is_some_and(|(_, next)| next <= now.monotonic_ms.saturating_add(pause_ms.max(1)));
+        // A timer that is set anew must tick earlier than it would have: events of bodies come with an old clock, and each would put
+        // the tick off again.
+        let soonest = period_of(pause_ms).max(pause_ms);
+        let is_soon_enough = self.timer.get().is_some_and(|(_, next)| next <= now.monotonic_ms.saturating_add(soonest));
         if !is_soon_enough {
             self.set_timer(period_of(pause_ms), now);
         }

@@ -639,3 +639,17 @@ fn p6_many_streams_are_answered_a_few_at_a_time() {
     }
     assert!(answered > 100, "{answered} of {} gave way", streams.len());
 }
+
+#[test]
+fn p8_events_of_bodies_never_put_a_tick_off() {
+    let mut gateway = gateway(json!({"store": {"push_batch_delay_ms": 10}}));
+    let reading = gateway.open().unwrap();
+    gateway.push(PUSH.as_bytes()).unwrap();
+    let mut size = 1;
+    while gateway.claims().is_empty() {
+        size += 1;
+        gateway.driver.step(reading, Event::RequestBody(size));
+        gateway.driver.set_now(crate::testing::at(gateway.now() + 1));
+        assert!(gateway.now() < 40, "the batch is put off for as long as a body arrives");
+    }
+}
