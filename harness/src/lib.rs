@@ -5,6 +5,7 @@
 //! [`stack::Stack`]. Everything listens on 127.0.0.1, on free ports unless told otherwise, and ends with the value that
 //! started it.
 
+pub mod before;
 pub mod business;
 pub mod configuration;
 pub mod containers;

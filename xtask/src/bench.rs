@@ -1,7 +1,5 @@
 //! The benchmark: builds what is compared, has it measured, and writes the tables into the documentation.
 
-mod before;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use harness::products;
 
+use crate::before;
 use crate::build;
 use crate::command::{cargo, succeed};
 use crate::core_times::{self, Time};
@@ -67,7 +66,7 @@ fn side_by_side(options: &[String]) -> Result<String> {
         driver.env("PRIVATENUMBER_NODE_PEER", node_peer()?);
     }
     if wants(options, "filter-before")
-        && let Some(directory) = before::build()?
+        && let Some(directory) = before::build(before::Parts::Module)?
     {
         driver.env("PRIVATENUMBER_BEFORE", directory);
     }

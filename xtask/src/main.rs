@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is run on this repository, with nothing but Rust and python3.
 
+mod before;
 mod bench;
 mod build;
 mod command;

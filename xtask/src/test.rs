@@ -4,6 +4,7 @@ mod containers;
 mod full_disk;
 mod panicking_helpers;
 mod report;
+mod versions;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -62,6 +63,7 @@ pub fn run(versions: &[String], compose: bool, filter: Option<&str>) -> ExitCode
         PACKAGING.iter().for_each(|name| report.skip(name, "a filter was given"));
     }
     end_to_end(&mut report, &all(versions), filter, built);
+    versions::stories(&mut report, filter, built);
     containers::stories(&mut report, compose, filter);
     if filter.is_none() {
         instruction_counts(&mut report);

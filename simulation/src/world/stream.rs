@@ -14,6 +14,9 @@ use crate::promise::{Promise, Step, Stop, check};
 /// How much later than its patience a held push may have its reply, milliseconds: ticks are late.
 const PATIENCE_TOLERANCE_MS: u64 = 100;
 
+/// How late the wake-up may come that answers a push which gave way, milliseconds.
+const WAKE_UP_MS: u64 = 5;
+
 /// A push on its way.
 #[derive(Debug)]
 pub struct Stream {
@@ -32,6 +35,8 @@ pub struct Stream {
     pub arrived: usize,
     /// Whether all of its body has arrived.
     pub is_complete: bool,
+    /// When its body was complete.
+    completed_at: u64,
     /// What goes to the store, where the push itself goes there.
     request: Vec<u8>,
     pub push_id: Option<PushId>,
@@ -66,6 +71,7 @@ impl Stream {
             body,
             arrived: 0,
             is_complete: false,
+            completed_at: 0,
             request: Vec::new(),
             push_id: None,
             tries: 0,
@@ -142,7 +148,9 @@ impl World<'_> {
     }
 
     pub(super) fn push_end(&mut self, id: StreamId) -> Step {
+        let now = self.now;
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.is_answered) else { return Ok(()) };
+        stream.completed_at = now;
         let (root, batch, body) = (stream.root, stream.batch.clone(), std::mem::take(&mut stream.body));
         stream.arrived = body.len();
         stream.is_complete = true;
@@ -422,7 +430,9 @@ impl World<'_> {
     pub(super) fn check_verdict(&mut self, id: StreamId, status: u16) -> Step {
         let Some(stream) = self.streams.get(&id) else { return Ok(()) };
         let (batch, push_id) = (stream.batch.clone(), stream.push_id);
-        let gave_way = status == 408 && !stream.is_complete;
+        // The reply comes with the wake-up that follows: meanwhile the rest of a push that gave way may have arrived.
+        let is_just_complete = self.now.saturating_sub(stream.completed_at) <= WAKE_UP_MS;
+        let gave_way = status == 408 && (!stream.is_complete || is_just_complete);
         if status == 200 {
             let is_own = push_id.is_some_and(|push_id| self.truth.committed.contains(&push_id));
             check(Promise::P2Kept, is_own, || format!("push {id} is answered 200 and was not committed"))?;

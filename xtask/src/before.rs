@@ -1,4 +1,4 @@
-//! The filter of 0.1.0, which the benchmark compares today's with.
+//! 0.1.0, built from the history: the benchmark compares today's filter with its, and tests run either beside the other.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,19 +13,27 @@ use crate::command::{cargo, run, succeed};
 /// The commit that 0.1.0 is.
 const COMMIT: &str = "6ba3f31";
 
-/// Builds its module, unless that is there already, and puts its `envoy.yaml` beside. Returns the directory of both; `None`
+/// What of it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// The module.
+    Module,
+    /// The module and the store.
+    All,
+}
+
+/// Builds what is wanted, unless that is there already, and puts its `envoy.yaml` beside. Returns the directory of all; `None`
 /// where the repository lacks that history.
 ///
 /// # Errors
 ///
 /// When it does not compile.
-pub fn build() -> Result<Option<PathBuf>> {
+pub fn build(parts: Parts) -> Result<Option<PathBuf>> {
     let target = products::target_directory()?;
     let directory = target.join("v0.1.0");
     let mut git = Command::new("git");
     git.args(["cat-file", "-e", &format!("{COMMIT}^{{commit}}")]);
     if !run("find 0.1.0", git).is_ok_and(|done| done.success) {
-        eprintln!("the history lacks {COMMIT} (0.1.0): today's filter is not compared with it");
         return Ok(None);
     }
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -42,6 +50,12 @@ pub fn build() -> Result<Option<PathBuf>> {
         build.arg("--manifest-path").arg(directory.join("Cargo.toml"));
         build.arg("--target-dir").arg(directory.join("target"));
         succeed("build the module of 0.1.0", build)?;
+    }
+    if parts == Parts::All && !directory.join("target/debug/privatenumber-store").is_file() {
+        let mut build = cargo(["build", "--locked", "-p", "privatenumber-store"]);
+        build.arg("--manifest-path").arg(directory.join("Cargo.toml"));
+        build.arg("--target-dir").arg(directory.join("target"));
+        succeed("build the store of 0.1.0", build)?;
     }
     Ok(Some(directory))
 }
