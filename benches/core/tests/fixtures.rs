@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, header};
@@ -156,13 +156,13 @@ impl Filter {
     }
 
     /// What is sent next.
-    fn sends(&mut self) -> Vec<Sent> {
+    fn sends(&mut self) -> Result<Vec<Sent>> {
         loop {
             let sent = self.0.take_sent();
             if !sent.is_empty() {
-                return sent;
+                return Ok(sent);
             }
-            let at = self.0.time().expect("the filter has something to do");
+            let at = self.0.time().context("the filter has nothing to do")?;
             self.0.set_now(Now { monotonic_ms: at, ..self.0.now() });
             self.0.drive();
         }
@@ -192,16 +192,16 @@ async fn pushes_are_the_simulators_and_answers_the_stores() -> Result<()> {
 
         let store = store_with_binding().await?;
         let (mut filter, _) = Filter::new(Setting::SHIPPED, &bodies)?;
-        let [claims] = &filter.sends()[..] else { panic!("the pushes are asked for in one batch") };
+        let [claims] = &filter.sends()?[..] else { panic!("the pushes are asked for in one batch") };
         assert_eq!(claims.path, paths::PUSH_BATCHES);
         let (answer, _) = ask(&store, "POST", paths::PUSH_BATCHES, &claims.body).await?;
         check(&format!("batch-{name}.json"), &answer)?;
 
         filter.answer(claims.token, &answer);
-        let callbacks = filter.sends();
+        let callbacks = filter.sends()?;
         assert_eq!(callbacks.len(), size * pushes, "a callback for each call");
         callbacks.iter().for_each(|callback| filter.answer(callback.token, b""));
-        let [outcomes] = &filter.sends()[..] else { panic!("the outcomes leave in one batch") };
+        let [outcomes] = &filter.sends()?[..] else { panic!("the outcomes leave in one batch") };
         let (receipt, _) = ask(&store, "POST", paths::OUTCOMES, &outcomes.body).await?;
         check(&format!("receipt-{name}.json"), &receipt)?;
 
