@@ -71,8 +71,8 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
     let store = fields.section(
         field(
             "store",
-            "How the filter itself reaches the store, for outcomes and for claims whose answer was lost. The pushes \
-             themselves take Envoy's route, which must lead to the same store.",
+            "How the filter reaches the store, for claims and outcomes. In `headers: pass` the pushes themselves take Envoy's \
+             route, which must lead to the same store; claims whose answer was missed go this way.",
         ),
         store,
     );

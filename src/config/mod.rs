@@ -51,7 +51,7 @@ pub enum HeadersMode {
     Pass,
 }
 
-/// How the store is reached beside the route: for outcomes, and for claims whose answer was lost.
+/// How the store is reached: for claims and outcomes; in `headers: pass` only for claims whose answer was missed, and outcomes.
 #[derive(Debug)]
 pub struct Store {
     /// Envoy's name of its cluster.
