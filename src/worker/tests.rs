@@ -1,6 +1,7 @@
 //! Pushes that are held: batches of claim requests, verdicts, retries and room (`docs/claim-protocol.md`, rules 1 to 11).
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use privatenumber_contract::{CdrText, Push, PushId, limits, paths};
@@ -53,26 +54,36 @@ fn p2_rule_1_verdicts_are_matched_by_push_id_in_any_order() {
 }
 
 #[test]
-fn p2_rule_1_a_verdict_for_another_push_or_for_other_calls_counts_for_nothing() {
-    let mut gateway = gateway(json!({}));
-    gateway.push_many(0, 2);
-    let claims = gateway.next_claims();
-    let texts = pushes(&claims);
-    let mut foreign = result(&texts[0], "claimed");
-    foreign["pushId"] = json!(PushId::from_bytes([9; 16]));
-    let mut other_calls = result(&texts[0], "claimed");
-    other_calls["calls"] = result(&texts[1], "claimed")["calls"].clone();
-    let mut too_few = result(&texts[1], "claimed");
-    too_few["calls"] = json!([]);
-    let mut without_record = result(&texts[1], "claimed");
-    without_record["calls"][0].as_object_mut().unwrap().remove("record");
-    for results in [vec![foreign], vec![other_calls], vec![too_few], vec![without_record]] {
-        answer(&mut gateway, &claims, &results);
-        assert!(gateway.replies().is_empty() && gateway.callbacks().is_empty(), "{results:?}");
+fn p2_rule_1_a_verdict_for_another_push_or_that_is_not_whole_counts_for_nothing() {
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 6] = [
+        ("for another push", |result| result["pushId"] = json!(PushId::from_bytes([9; 16]))),
+        ("with too few calls", |result| result["calls"] = json!([])),
+        ("with too many calls", |result| {
+            let mut more = result["calls"][0].clone();
+            more["callId"] = json!("00112233445566778899aabbccddeeff");
+            result["calls"].as_array_mut().unwrap().push(more);
+        }),
+        ("without a record", |result| drop(result["calls"][0].as_object_mut().unwrap().remove("record"))),
+        ("with a null record", |result| result["calls"][0]["record"] = json!(null)),
+        ("with an id that is none", |result| result["calls"][0]["callId"] = json!("a: b")),
+    ];
+    for (name, change) in changes {
+        let mut gateway = gateway(json!({}));
+        let streams = gateway.push_many(0, 2);
+        let claims = gateway.next_claims();
+        let texts = pushes(&claims);
+        let mut changed = result(&texts[0], "claimed");
+        change(&mut changed);
+        answer(&mut gateway, &claims, &[changed, result(&texts[1], "claimed")]);
+        assert_eq!(gateway.statuses(), [(streams[1], 200)], "{name}");
+        assert_eq!(gateway.callbacks().len(), 1, "{name}");
+        let again = gateway.next_claims();
+        assert_eq!(ids(&again), ids(&claims)[..1], "{name}: it is asked for again");
+        gateway.answer_all(&again, "claimed");
+        assert_eq!(gateway.statuses(), [(streams[0], 200)], "{name}");
+        assert_eq!(gateway.callbacks().len(), 1, "{name}");
     }
-    gateway.advance(2_000);
-    let asked: usize = gateway.claims().iter().map(|sent| ids(sent).len()).sum();
-    assert!(asked >= 2, "both are asked for again");
 }
 
 #[test]
@@ -433,28 +444,6 @@ fn p2_rule_11_after_three_failures_in_a_row_new_pushes_are_refused_until_a_succe
 }
 
 #[test]
-fn rule_11_first_asks_go_ahead_of_retries_and_both_take_turns() {
-    let mut gateway = gateway(json!({"store": {"push_batch_size": 2}}));
-    gateway.push_many(0, 4);
-    for sent in gateway.claims() {
-        gateway.respond(&sent, &TIMEOUT);
-    }
-    let retried: Vec<_> = gateway.claims();
-    for sent in &retried {
-        gateway.respond(sent, &problem(503));
-    }
-    gateway.advance(99);
-    let mut order = Vec::new();
-    let fresh = gateway.push_many(10, 6);
-    assert_eq!(fresh.len(), 6);
-    gateway.advance(300);
-    for sent in gateway.claims() {
-        order.push(ids(&sent).len());
-    }
-    assert!(order.iter().filter(|size| **size == 2).count() >= 2, "{order:?}: first asks are not behind retries");
-}
-
-#[test]
 fn p8_a_store_without_batches_is_asked_by_single_pushes_and_tried_again_after_a_minute() {
     let mut gateway = gateway(json!({}));
     let streams = gateway.push_many(0, 3);
@@ -652,4 +641,80 @@ fn p8_events_of_bodies_never_put_a_tick_off() {
         gateway.driver.set_now(crate::testing::at(gateway.now() + 1));
         assert!(gateway.now() < 40, "the batch is put off for as long as a body arrives");
     }
+}
+
+#[test]
+fn rule_11_where_first_asks_and_retries_wait_they_take_turns_and_first_asks_begin() {
+    let mut gateway = gateway(json!({"store": {"push_batch_size": 1}}));
+    gateway.push_many(0, 2);
+    let missed = gateway.claims();
+    let retries: Vec<_> = missed.iter().flat_map(ids).collect();
+    for sent in &missed {
+        gateway.respond(sent, &problem(503));
+    }
+    // Four young batches leave no room for anything else until one of them ends.
+    gateway.push_many(10, 4 + 3);
+    let mut under_way: VecDeque<_> = gateway.claims().into();
+    assert_eq!(under_way.len(), 4);
+    gateway.advance(120);
+    assert!(gateway.claims().is_empty(), "both kinds are due and wait");
+    let mut order = Vec::new();
+    while let Some(sent) = under_way.pop_front() {
+        gateway.answer_all(&sent, "duplicate");
+        let next = gateway.claims();
+        order.extend(next.iter().map(|sent| retries.contains(&ids(sent)[0])));
+        under_way.extend(next);
+    }
+    assert_eq!(order, [false, true, false, true, false]);
+}
+
+#[test]
+fn p8_claims_that_envoy_would_not_send_are_asked_again_later_with_the_same_ids() {
+    let mut gateway = gateway(json!({"store": {"patience_ms": 30_000}}));
+    let tries = Rc::new(Cell::new(0));
+    let count = Rc::clone(&tries);
+    gateway.driver.refuse(move |_| {
+        count.set(count.get() + 1);
+        Some(Refusal::NoHealthyHost)
+    });
+    let drawn = Rc::new(Cell::new(0));
+    let draw = Rc::clone(&drawn);
+    gateway.driver.draw(move || {
+        draw.set(draw.get() + 1);
+        Some([draw.get(); 16])
+    });
+    let streams = gateway.push_many(0, 2);
+    gateway.advance(60);
+    assert_eq!(tries.get(), 1, "not at once again");
+    gateway.advance(2_000);
+    assert!((3..20).contains(&tries.get()), "{}", tries.get());
+    gateway.driver.refuse(|_| None);
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        gateway.advance_to_sent();
+        for sent in gateway.claims() {
+            asked.extend(ids(&sent));
+            gateway.answer_all(&sent, "duplicate");
+        }
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, [1, 2].map(|byte| PushId::from_bytes([byte; 16])));
+    let mut statuses = gateway.statuses();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [(streams[0], 200), (streams[1], 200)]);
+}
+
+#[test]
+fn rule_11_bytes_under_way_are_bounded() {
+    let more = json!({"store": {"push_batch_size": 1}, "limits": {"max_body_bytes": 2_097_152}});
+    let mut gateway = gateway(more);
+    let long = format!("\"{}\"", "9".repeat(2_000_000));
+    for number in 0..14 {
+        gateway.push(fee(&[cdr(number, &[("aKeyNobodyKnows", long.clone())])]).as_bytes()).unwrap();
+        gateway.advance(100);
+    }
+    let bytes: usize = gateway.claims().iter().map(|sent| sent.body.len()).sum();
+    assert!((14_000_000..16 * 1_024 * 1_024 + 2_100_000).contains(&bytes), "{bytes}");
+    gateway.advance(1_000);
+    assert!(gateway.claims().is_empty(), "nothing more before one of them has ended");
 }
