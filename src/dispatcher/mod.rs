@@ -379,10 +379,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing is pending: no held stream, no open push, no callback, no outcome, no missed answer. All but the first hold
-    /// a permit.
+    /// Whether nothing is pending: no held stream, no reply, no open push, no callback, no outcome, no missed answer. All but the
+    /// first two hold a permit.
     pub fn is_idle(&self) -> bool {
-        self.admission.calls() == 0 && self.streams.is_empty()
+        self.admission.calls() == 0 && self.streams.is_empty() && self.replies.is_empty()
     }
 
     /// Whether the answer known by `token` is a business's.

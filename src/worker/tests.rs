@@ -644,6 +644,22 @@ fn p8_events_of_bodies_never_put_a_tick_off() {
 }
 
 #[test]
+fn rule_9_a_worker_is_not_drained_before_every_stream_has_its_reply() {
+    let mut gateway = gateway(json!({"store": {"push_batch_size": 64}}));
+    gateway.push_many(0, 64);
+    let claims = gateway.next_claims();
+    assert!(!gateway.driver.drain());
+    gateway.answer_all(&claims, "duplicate");
+    let mut replied = 0;
+    for _ in 0..10 {
+        replied += gateway.driver.take_replies().len();
+        assert_eq!(gateway.driver.is_drained(), replied == 64, "{replied} of 64 are answered");
+        gateway.driver.drive();
+    }
+    assert_eq!(replied, 64);
+}
+
+#[test]
 fn rule_11_where_first_asks_and_retries_wait_they_take_turns_and_first_asks_begin() {
     let mut gateway = gateway(json!({"store": {"push_batch_size": 1}}));
     gateway.push_many(0, 2);
