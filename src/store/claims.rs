@@ -28,6 +28,10 @@ const FAILURES_TO_CLOSE: u32 = 3;
 const PROBE_MS: u64 = 1_000;
 /// How long a store that does not know batches is asked by single pushes, milliseconds.
 const SINGLY_MS: u64 = 60_000;
+/// What a batch has beside its pushes, bytes: `{"pushes":[` and `]}`.
+const FRAME_BYTES: usize = 13;
+/// What a push may take in a batch beyond its own size, bytes: a comma, and an age with more digits than `0`.
+const PUSH_EXTRA_BYTES: usize = 20;
 /// Most calls of a batch: as many as an answer has room for.
 const CALLS_MOST: usize = limits::ANSWER_BYTES / limits::CALL_ANSWER_BYTES;
 
@@ -355,25 +359,26 @@ struct Filling {
     requests: Vec<ClaimRequest>,
     most: usize,
     calls: usize,
+    /// The most that its body may have.
     bytes: usize,
 }
 
 impl Filling {
     fn new(most: usize) -> Self {
-        Self { requests: Vec::new(), most, calls: 0, bytes: 0 }
+        Self { requests: Vec::new(), most, calls: 0, bytes: FRAME_BYTES }
     }
 
     fn has_room_for(&self, request: &ClaimRequest) -> bool {
         self.requests.is_empty()
             || (self.requests.len() < self.most.min(request.company)
                 && self.calls + request.calls() <= CALLS_MOST
-                && self.bytes + request.bytes() <= limits::BATCH_BYTES)
+                && self.bytes + request.bytes() + PUSH_EXTRA_BYTES <= limits::BATCH_BYTES)
     }
 
     fn add(&mut self, request: ClaimRequest) {
         self.most = self.most.min(request.company);
         self.calls += request.calls();
-        self.bytes += request.bytes();
+        self.bytes += request.bytes() + PUSH_EXTRA_BYTES;
         self.requests.push(request);
     }
 
@@ -381,7 +386,7 @@ impl Filling {
         for request in &mut self.requests {
             request.asked_at = now.monotonic_ms;
         }
-        let mut body = Vec::with_capacity(self.bytes + 32 * self.requests.len() + 16);
+        let mut body = Vec::with_capacity(self.bytes);
         let path = if is_singly {
             if let Some(request) = self.requests.first() {
                 request.write(now, &mut body);

@@ -660,6 +660,33 @@ fn rule_9_a_worker_is_not_drained_before_every_stream_has_its_reply() {
 }
 
 #[test]
+fn rule_4_a_batch_with_its_frame_and_its_ages_is_no_larger_than_the_contract_allows() {
+    let mut gateway = gateway(json!({}));
+    let push = |number: usize, bytes: usize| {
+        fee(&[cdr(100 + number, &[("aKeyNobodyKnows", format!("\"{}\"", "9".repeat(bytes)))])])
+    };
+    let asked = gateway.try_ask(push(0, 1_000).as_bytes()).unwrap();
+    gateway.commit(&asked, "duplicate");
+    // Four that come to the limit by themselves, without brackets and commas.
+    let each = limits::BATCH_BYTES / 4 - asked.json.len() + 1_000;
+    let streams: Vec<_> = (1..=4).map(|number| gateway.push(push(number, each).as_bytes()).unwrap()).collect();
+    gateway.advance(300);
+    let sent = gateway.claims();
+    assert_eq!(sizes(&sent).iter().sum::<usize>(), streams.len());
+    for sent in &sent {
+        assert!(sent.body.len() <= limits::BATCH_BYTES, "{}", sent.body.len());
+    }
+    // Their ages are longer by the time they are asked for again.
+    for sent in &sent {
+        gateway.respond(sent, &problem(503));
+    }
+    gateway.advance(20_000);
+    for sent in gateway.claims() {
+        assert!(sent.body.len() <= limits::BATCH_BYTES, "{}", sent.body.len());
+    }
+}
+
+#[test]
 fn rule_11_where_first_asks_and_retries_wait_they_take_turns_and_first_asks_begin() {
     let mut gateway = gateway(json!({"store": {"push_batch_size": 1}}));
     gateway.push_many(0, 2);
