@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::admission::{Admission, Permit};
 use crate::callback::{self, Answer};
-use crate::config::Config;
+use crate::config::{Config, HeadersMode};
 use crate::journal::{self, Event, Journal};
 use crate::now::Now;
 use crate::reply::Reply;
@@ -204,6 +204,11 @@ impl Dispatcher {
     /// Whether the stream is held: nobody has answered it yet.
     pub fn holds(&self, stream: StreamId) -> bool {
         self.streams.holds(stream)
+    }
+
+    /// Whether pushes go ahead to the store as their streams' own requests.
+    pub fn lets_pass(&self) -> bool {
+        self.config.headers == HeadersMode::Pass
     }
 
     /// The stream is over, goes on to the store, or somebody else answers it. `false` if it was not held any more.

@@ -332,8 +332,9 @@ impl Exchange {
         }
         if status.is_some_and(|status| status >= 400) {
             match reading {
-                Some(signed) => self.state = State::Reading(signed),
-                None => drop(dispatcher.release(stream)),
+                // Whoever answered early, upstream, still gets the rest of the body.
+                Some(signed) if dispatcher.lets_pass() => self.state = State::Reading(signed),
+                _ => drop(dispatcher.release(stream)),
             }
             return AtResponse::LeaveAlone;
         }

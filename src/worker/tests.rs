@@ -687,6 +687,19 @@ fn rule_4_a_batch_with_its_frame_and_its_ages_is_no_larger_than_the_contract_all
 }
 
 #[test]
+fn a_push_that_envoy_answers_before_it_is_complete_is_held_no_longer_and_goes_nowhere() {
+    for status in [408, 413, 503] {
+        let mut gateway = gateway(json!({}));
+        let stream = gateway.open().unwrap();
+        assert_eq!(gateway.respond_to(stream, status), Action::LeaveAlone);
+        assert!(gateway.gauges().pushes_held == 0 && gateway.gauges().pending_bytes == 0, "{:?}", gateway.gauges());
+        assert_eq!(gateway.finish(stream, PUSH.as_bytes()), Action::Hold, "{status}");
+        gateway.advance(10_000);
+        assert!(gateway.claims().is_empty() && gateway.replies().is_empty(), "{status}: it is answered once");
+    }
+}
+
+#[test]
 fn rule_11_where_first_asks_and_retries_wait_they_take_turns_and_first_asks_begin() {
     let mut gateway = gateway(json!({"store": {"push_batch_size": 1}}));
     gateway.push_many(0, 2);
