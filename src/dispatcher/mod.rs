@@ -206,14 +206,25 @@ impl Dispatcher {
         self.streams.holds(stream)
     }
 
+    /// Whether the stream has no reply yet: it is held, or the host has not been given its reply.
+    pub fn owes_reply(&self, stream: StreamId) -> bool {
+        self.holds(stream) || self.replies.iter().any(|(other, _)| *other == stream)
+    }
+
     /// Whether pushes go ahead to the store as their streams' own requests.
     pub fn lets_pass(&self) -> bool {
         self.config.headers == HeadersMode::Pass
     }
 
-    /// The stream is over, goes on to the store, or somebody else answers it. `false` if it was not held any more.
+    /// The stream is over, goes on to the store, or somebody else answers it: the worker does not. `false` if it has its reply.
     pub fn release(&mut self, stream: StreamId) -> bool {
-        self.streams.remove(stream)
+        if self.streams.remove(stream) {
+            return true;
+        }
+        // A stream cannot be answered from within another's event, so its reply may wait here while somebody else answers it.
+        let before = self.replies.len();
+        self.replies.retain(|(other, _)| *other != stream);
+        self.replies.len() < before
     }
 
     /// Room for a push of `calls` calls whose claim request has `bytes` bytes and whose application's business is `ak`;

@@ -190,8 +190,8 @@ impl Exchange {
             State::Waiting(_) | State::Preempted(_) | State::Over => return AtBody::Wait,
         };
         if !dispatcher.holds(stream) {
-            // It gave way, and is answered.
-            self.state = State::Over;
+            // It gave way, and the worker answers it.
+            self.state = State::Waiting(stream);
             return AtBody::Wait;
         }
         let room = if size > config.limits.max_body_bytes {
@@ -234,6 +234,7 @@ impl Exchange {
         };
         let stream = signed.stream;
         if !dispatcher.holds(stream) {
+            self.state = State::Waiting(stream);
             return AtEnd::Hold { reset: false };
         }
         let request = match push_id {
@@ -316,7 +317,7 @@ impl Exchange {
         AtResponse::Become(edits)
     }
 
-    /// A push is answered that has not been asked for, or whose verdict is awaited. If the stream is not held any more, the worker
+    /// A push is answered that has not been asked for, or whose verdict is awaited. If the worker owes the stream nothing any more, it
     /// gave this reply. Otherwise somebody else did, who cannot know a verdict: no 200 may pass. Other answers may be Envoy's own
     /// and say more than ours; Huawei pushes again after any of them.
     fn preempted(
@@ -327,13 +328,15 @@ impl Exchange {
         status: Option<u16>,
         is_end: bool,
     ) -> AtResponse {
-        if !dispatcher.holds(stream) {
+        if !dispatcher.owes_reply(stream) {
             return AtResponse::LeaveAlone;
         }
         if status.is_some_and(|status| status >= 400) {
             match reading {
                 // Whoever answered early, upstream, still gets the rest of the body.
-                Some(signed) if dispatcher.lets_pass() => self.state = State::Reading(signed),
+                Some(signed) if dispatcher.lets_pass() && dispatcher.holds(stream) => {
+                    self.state = State::Reading(signed)
+                }
                 _ => drop(dispatcher.release(stream)),
             }
             return AtResponse::LeaveAlone;
@@ -354,7 +357,7 @@ impl Exchange {
             State::Waiting(stream) => *stream,
             state => return matches!(state, State::Asking(_) | State::Committed(_)),
         };
-        if !dispatcher.holds(stream) {
+        if !dispatcher.owes_reply(stream) {
             // The worker gave the reply.
             self.state = State::Over;
             return false;

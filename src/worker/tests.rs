@@ -11,6 +11,7 @@ use crate::admission::FIRST_BYTES;
 use crate::dispatcher::{HttpAnswer, Refusal};
 use crate::driver::{Action, Event, Sent};
 use crate::reply::Reply;
+use crate::streams::StreamId;
 use crate::testing::{
     AK, CUT_OFF, Gateway, PUSH, TIMEOUT, batch_answer, cdr, fee, ids, problem, push_of, pushes, result, upstream, with,
 };
@@ -697,6 +698,47 @@ fn a_push_that_envoy_answers_before_it_is_complete_is_held_no_longer_and_goes_no
         gateway.advance(10_000);
         assert!(gateway.claims().is_empty() && gateway.replies().is_empty(), "{status}: it is answered once");
     }
+}
+
+/// A gateway in which an unfinished push has given way, and the worker has not been woken yet to answer it.
+fn gave_way() -> (Gateway, StreamId) {
+    let mut gateway = gateway(json!({"limits": {"max_body_bytes": 65_536, "pending_bytes": 1_048_576}}));
+    let first = gateway.open().unwrap();
+    for _ in 1..1_048_576 / 2 / FIRST_BYTES {
+        gateway.open().unwrap();
+    }
+    gateway.advance(1_000);
+    gateway.open().unwrap();
+    (gateway, first)
+}
+
+#[test]
+fn p2_somebody_elses_success_passes_not_even_before_the_workers_own_reply() {
+    for body in [None, Some(Event::RequestBody(10)), Some(Event::RequestEnd(PUSH.as_bytes()))] {
+        let (mut gateway, stream) = gave_way();
+        if let Some(event) = body {
+            assert_eq!(gateway.driver.step(stream, event), Action::Hold);
+        }
+        let action = gateway.respond_to(stream, 200);
+        let Action::Become(edits) = action else { panic!("{action:?}: {body:?}") };
+        assert!(edits.set.contains(&(":status", "503".into())));
+        assert!(gateway.replies().is_empty(), "{body:?}: it is answered once");
+    }
+}
+
+#[test]
+fn a_stream_that_envoy_answers_before_the_worker_can_is_answered_once() {
+    for body in [None, Some(Event::RequestBody(10)), Some(Event::RequestEnd(PUSH.as_bytes()))] {
+        let (mut gateway, stream) = gave_way();
+        if let Some(event) = body {
+            assert_eq!(gateway.driver.step(stream, event), Action::Hold);
+        }
+        assert_eq!(gateway.respond_to(stream, 504), Action::LeaveAlone);
+        assert!(gateway.replies().is_empty(), "{body:?}");
+    }
+    let (mut gateway, stream) = gave_way();
+    gateway.end(stream);
+    assert!(gateway.replies().is_empty(), "there is nobody to answer");
 }
 
 #[test]
