@@ -53,7 +53,7 @@ fn side_by_side(options: &[String]) -> Result<String> {
     eprintln!("building the module, the peers and the driver (some minutes the first time)");
     build::wasm_target()?;
     build::module()?;
-    succeed("build the Rust peer", cargo(["build", "--profile", "module", "-p", "peer-service"]))?;
+    succeed("build the Rust peer", cargo(["build", "--profile", "peer", "-p", "peer-service"]))?;
     let driver = ["build", "--release", "-p", "bench", "-p", "privatenumber-store"];
     succeed("build the driver and the store", cargo(driver))?;
     let throughput = ["build", "--release", "-p", "privatenumber-store", "--example", "throughput"];

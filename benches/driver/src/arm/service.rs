@@ -34,7 +34,7 @@ pub async fn start(
 ) -> Result<(Process, String)> {
     let log = directory.join("service.log");
     let rust = |log| -> Result<Start> {
-        Ok(Start::new("the Rust service", products::target_directory()?.join("module/peer-service"), log))
+        Ok(Start::new("the Rust service", products::target_directory()?.join("peer/peer-service"), log))
     };
     let start = match arm {
         Arm::Rust | Arm::StackRust => rust(log)?,
