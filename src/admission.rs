@@ -181,11 +181,6 @@ impl Permit {
         self.account.give_bytes(self.bytes);
         self.bytes = 0;
     }
-
-    /// How many bytes it is for.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Drop for Permit {

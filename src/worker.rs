@@ -254,6 +254,11 @@ impl<H: Host> Worker<H> {
     /// requests themselves cannot leave from here, because their answers would go to the stream, nor can other streams be answered.
     fn follow_up(&self, now: Now) {
         self.publish(now);
+        self.schedule(now);
+    }
+
+    /// Sees to it that the worker is called again when it has something to do.
+    fn schedule(&self, now: Now) {
         let pause = self.pause(now);
         if pause == Some(0) && self.ask_wake_up(now) {
             return;
@@ -282,11 +287,7 @@ impl<H: Host> Worker<H> {
         if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
             self.tell();
         }
-        let pause = self.pause(now);
-        if pause == Some(0) && self.ask_wake_up(now) {
-            return;
-        }
-        self.tick_within(pause, now);
+        self.schedule(now);
     }
 
     /// Asks the host for a wake-up, unless one is on its way. `false` if the host cannot.

@@ -253,11 +253,8 @@ impl Dispatcher {
 
     /// The stream asked the store by itself and missed the answer: the push is asked for again until the store answers.
     /// `status`: what came instead.
-    pub fn ask_again(&mut self, mut request: ClaimRequest, status: Option<u16>, now: Now) {
-        request.was_sent = true;
-        let missed = Missed { status, ..Missed::STREAM_ENDED };
-        let missed = Missed { from_store: status.is_some(), ..missed };
-        self.put_back(request, missed, now);
+    pub fn ask_again(&mut self, request: ClaimRequest, status: Option<u16>, now: Now) {
+        self.put_back(request, Missed::by_stream(status), now);
     }
 
     /// The store committed what the stream asked it by itself.
@@ -339,7 +336,7 @@ impl Dispatcher {
             }
             Purpose::Outcomes(batch) => InFlight::Outcomes(batch),
             Purpose::Claims(mut batch) => {
-                Claims::sent(&mut batch);
+                batch.sent();
                 InFlight::Claims(batch)
             }
         };

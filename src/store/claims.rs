@@ -1,7 +1,7 @@
 //! Claim requests that wait for the store's verdict, and the batches in which they are asked (`POST /v1/push-batches`).
 //!
 //! What a batch missed is asked again with the same push id until the store says something of it (promise P8): in halves, down to
-//! alone, so that one push that the store cannot stomach, or an answer that is too large, holds up no others.
+//! alone. So one push that the store cannot take, or one answer that is too large, does not hold up the others.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -49,6 +49,11 @@ impl PushBatch {
     /// What is sent; empty once it was.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The batch has left: the host has its own copy of what was sent.
+    pub fn sent(&mut self) {
+        self.body = Vec::new();
     }
 
     /// Where it is sent to.
@@ -105,8 +110,11 @@ impl Missed {
     pub const REFUSED: Self = Self { status: None, from_store: true, is_too_large: false };
     /// The answer came, and says nothing of it.
     pub const LEFT_OUT: Self = Self { status: Some(200), from_store: false, is_too_large: false };
-    /// The stream that asked ended without an answer.
-    pub const STREAM_ENDED: Self = Self { status: None, from_store: false, is_too_large: false };
+
+    /// The stream that asked by itself saw that status in place of the store's answer; `None` where it ended without one.
+    pub fn by_stream(status: Option<u16>) -> Self {
+        Self { status, from_store: status.is_some(), is_too_large: false }
+    }
 
     /// An answer with that status, `None` for one that was cut off, says nothing of what was asked.
     pub fn by(status: Option<u16>, from_store: bool) -> Self {
@@ -182,9 +190,14 @@ impl Claims {
         } else {
             backoff::pause(store.retry_initial_ms, store.retry_max_ms, request.attempts, seed)
         };
-        self.arrivals = self.arrivals.wrapping_add(1);
-        self.retries.insert((now.monotonic_ms.saturating_add(pause), self.arrivals), request);
+        self.queue_retry(request, now.monotonic_ms.saturating_add(pause));
         pause
+    }
+
+    /// Queues a claim request that is asked again at `due`, a monotonic moment.
+    fn queue_retry(&mut self, request: ClaimRequest, due: u64) {
+        self.arrivals = self.arrivals.wrapping_add(1);
+        self.retries.insert((due, self.arrivals), request);
     }
 
     /// Whether a new push is to be refused, because batches fail. Lets one in now and then.
@@ -276,14 +289,6 @@ impl Claims {
         Some(batch)
     }
 
-    /// The batch has left: from now on the store may have committed any of its pushes.
-    pub fn sent(batch: &mut PushBatch) {
-        batch.body = Vec::new();
-        for request in &mut batch.requests {
-            request.was_sent = true;
-        }
-    }
-
     /// The batch has an answer that said something of at least one of its pushes. What is left of it is put back. Returns in how
     /// many milliseconds the first of that is asked again.
     pub fn answered(&mut self, batch: PushBatch, store: &config::Store, now: Now) -> u64 {
@@ -328,8 +333,7 @@ impl Claims {
             self.singly_until = Some(now.monotonic_ms.saturating_add(SINGLY_MS));
         }
         for request in batch.requests {
-            self.arrivals = self.arrivals.wrapping_add(1);
-            self.retries.insert((now.monotonic_ms, self.arrivals), request);
+            self.queue_retry(request, now.monotonic_ms);
         }
         is_news
     }

@@ -16,19 +16,11 @@ use crate::streams::StreamId;
 #[derive(Debug)]
 #[must_use = "a claim request that is dropped leaves calls `unknown` that the store may have granted"]
 pub struct ClaimRequest {
-    push_id: PushId,
-    /// The JSON of [`Push`] with an age of 0.
-    json: Vec<u8>,
-    /// How much of `json` comes before the age.
-    stem: usize,
-    calls: usize,
-    parked: usize,
+    draft: Draft,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) permit: Permit,
     /// The stream that waits for the verdict, where the filter answers it.
     pub(crate) stream: Option<StreamId>,
-    /// Whether it was ever under way to the store: from then on the store may have committed it.
-    pub(crate) was_sent: bool,
     /// How often an answer was missed.
     pub(crate) attempts: u32,
     /// The most pushes with which it may be asked together.
@@ -40,9 +32,12 @@ pub struct ClaimRequest {
 }
 
 /// A claim request that has no room yet.
+#[derive(Debug)]
 pub(crate) struct Draft {
     push_id: PushId,
+    /// The JSON of [`Push`] with an age of 0.
     json: Vec<u8>,
+    /// How much of `json` comes before the age.
     stem: usize,
     calls: usize,
     parked: usize,
@@ -72,17 +67,11 @@ impl Draft {
 
     /// The claim request, now that it has room.
     pub fn admitted(self, permit: Permit, trace: Option<TraceContext>, now: Now) -> ClaimRequest {
-        let Self { push_id, json, stem, calls, parked } = self;
         ClaimRequest {
-            push_id,
-            json,
-            stem,
-            calls,
-            parked,
+            draft: self,
             trace,
             permit,
             stream: None,
-            was_sent: false,
             attempts: 0,
             company: usize::MAX,
             received_at: now.monotonic_ms,
@@ -94,33 +83,34 @@ impl Draft {
 impl ClaimRequest {
     /// The push it belongs to.
     pub fn push_id(&self) -> PushId {
-        self.push_id
+        self.draft.push_id
     }
 
     /// What is asked at the moment it is made: the JSON of [`Push`].
     pub fn json(&self) -> &[u8] {
-        &self.json
+        &self.draft.json
     }
 
     /// Writes what is asked now.
     pub(crate) fn write(&self, now: Now, into: &mut Vec<u8>) {
-        into.extend_from_slice(self.json.get(..self.stem).unwrap_or_default());
+        let Draft { json, stem, .. } = &self.draft;
+        into.extend_from_slice(json.get(..*stem).unwrap_or_default());
         write_age(into, now.since(self.received_at));
     }
 
     /// How many calls it asks for.
     pub(crate) fn calls(&self) -> usize {
-        self.calls
+        self.draft.calls()
     }
 
     /// How many of its CDRs are parked.
     pub(crate) fn parked(&self) -> usize {
-        self.parked
+        self.draft.parked
     }
 
     /// How many bytes it has.
     pub(crate) fn bytes(&self) -> usize {
-        self.json.len()
+        self.draft.bytes()
     }
 
     /// When the push was complete, monotonic milliseconds.
