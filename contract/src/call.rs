@@ -25,18 +25,13 @@ impl CallKey<'_> {
     /// Stable for ever: it is the store's primary key and the `webhook-id` by which a business recognises a call, and it
     /// shows nothing of the `sessionId`, which may contain phone numbers.
     pub fn id(&self) -> String {
-        self.id_hex().into_iter().map(char::from).collect()
-    }
-
-    /// The digits of [`CallKey::id`].
-    pub fn id_hex(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for part in [self.app_key, self.session_id.expose(), self.icid] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        let hash = hash.finalize();
-        hash.first_chunk().map(hex).unwrap_or_default()
+        let digits = hash.finalize().first_chunk().map(hex).unwrap_or_default();
+        digits.into_iter().map(char::from).collect()
     }
 }
 

@@ -16,7 +16,6 @@ pub use self::statistics::Statistics;
 // As the benchmark's driver names them.
 use crate::configuration::{Configuration, HeadersMode};
 use crate::demo::{self, SECRET_VARIABLE};
-pub use crate::demo::{AK as DEMO_AK, APP_KEY as DEMO_APP_KEY, SECRET as DEMO_SECRET};
 use crate::directory::Directory;
 use crate::process::Process;
 use crate::{http, products, wait};

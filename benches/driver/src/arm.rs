@@ -9,9 +9,10 @@ mod stack;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use harness::configuration::{Configuration, HeadersMode};
+use harness::demo;
 use harness::directory::Directory;
 use harness::envoy_binary::EnvoyBinary;
-use harness::gateway::{BusinessAt, DEMO_AK, Gateway, Options};
+use harness::gateway::{BusinessAt, Gateway, Options};
 use harness::process::Process;
 use harness::store::Store;
 use serde_json::{Value, json};
@@ -333,7 +334,7 @@ fn as_strict_as_the_peers(configuration: &mut Configuration) -> Result<()> {
 
 fn with_a_thousand_businesses(configuration: &mut Configuration) -> Result<()> {
     let businesses = Arm::FilterThousand.businesses();
-    let names = (0..businesses).map(|number| business_of(number, businesses)).chain([DEMO_AK.to_owned()]);
+    let names = (0..businesses).map(|number| business_of(number, businesses)).chain([demo::AK.to_owned()]);
     let entries = names.map(|ak| {
         json!({
             "ak": ak,

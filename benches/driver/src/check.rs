@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::gateway::{DEMO_APP_KEY, DEMO_SECRET};
+use harness::demo;
 use harness::huawei::{Huawei, calls};
 use harness::store::Store;
 use harness::wait;
@@ -110,7 +110,7 @@ fn verify(watched: &Watched, cdrs: &[Cdr]) -> Result<()> {
 async fn refusals(name: &str, url: &str, sinks: &Sinks) -> Result<()> {
     let before: Counts = sinks.counts();
     let cdrs: Vec<Cdr> = calls(1_000_104).take(1).collect();
-    let stranger = Huawei::new(Scheme::Aksk, DEMO_APP_KEY, &format!("not-{DEMO_SECRET}"))?;
+    let stranger = Huawei::new(Scheme::Aksk, demo::APP_KEY, &format!("not-{}", demo::SECRET))?;
     let answer = stranger.push_cdrs(url, &cdrs).await?;
     ensure!(answer.status == 401, "{name} answered {} to a wrong signature", answer.status);
     let huawei = Huawei::demo()?;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::gateway::DEMO_AK;
+use harness::demo;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -43,7 +43,7 @@ const CALL_OF_THE_CONTROL: &str = r#"{"appKey":"demoAppKey000000000000000001","s
 
 /// The business of the call with this number, among `businesses`.
 pub fn business_of(number: usize, businesses: usize) -> String {
-    if businesses == 1 { DEMO_AK.to_owned() } else { format!("BENCH{:027}", number % businesses) }
+    if businesses == 1 { demo::AK.to_owned() } else { format!("BENCH{:027}", number % businesses) }
 }
 
 /// What arrived so far.

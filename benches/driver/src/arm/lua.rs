@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use harness::configuration::Configuration;
-use harness::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
+use harness::demo;
 use harness::products;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ pub fn instead_of_the_filter(configuration: &mut Configuration) -> Result<()> {
     let path = products::repository().join("benches/peers/lua/filter.lua");
     let script = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let script =
-        script.replace("@APP_KEY@", DEMO_APP_KEY).replace("@APP_SECRET@", DEMO_SECRET).replace("@AK@", DEMO_AK);
+        script.replace("@APP_KEY@", demo::APP_KEY).replace("@APP_SECRET@", demo::SECRET).replace("@AK@", demo::AK);
     let filter = json!({
         "name": "envoy.filters.http.lua",
         "typed_config": {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use harness::configuration::Configuration;
+use harness::demo;
 use harness::directory::Directory;
-use harness::gateway::{DEMO_AK, DEMO_APP_KEY, DEMO_SECRET};
 use harness::process::{Process, Start};
 use harness::products;
 use serde_json::json;
@@ -47,9 +47,9 @@ pub async fn start(
         .arguments(["--store", &format!("http://{store}")])
         .arguments(["--business", &format!("http://{business}")])
         .arguments(["--workers", &workers.to_string()])
-        .environment("HUAWEI_APP_KEY", DEMO_APP_KEY)
-        .environment("HUAWEI_APP_SECRET", DEMO_SECRET)
-        .environment("AK", DEMO_AK)
+        .environment("HUAWEI_APP_KEY", demo::APP_KEY)
+        .environment("HUAWEI_APP_SECRET", demo::SECRET)
+        .environment("AK", demo::AK)
         .environment("NODE_ENV", "production")
         .run()?;
     let address = process.line("peer-service listening on http://", PATIENCE).await?;
