@@ -15,6 +15,7 @@ mod private;
 mod problem;
 mod push;
 mod record;
+mod work;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
@@ -29,3 +30,4 @@ pub use push::{
     PushIdError, Signature, Warning, WithoutBinding, hex,
 };
 pub use record::Record;
+pub use work::{WorkAnswer, WorkRequest};

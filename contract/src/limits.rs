@@ -9,6 +9,9 @@ pub const BATCH_PUSHES: usize = 256;
 /// Most outcomes of a batch.
 pub const OUTCOMES: usize = 1_000;
 
+/// Most works that a worker takes at once: with [`CALL_ANSWER_BYTES`] each they fit [`ANSWER_BYTES`].
+pub const WORKS: usize = 50;
+
 /// Longest part of a call key, bytes. Huawei's are far below 100.
 pub const KEY_PART_BYTES: usize = 1_024;
 

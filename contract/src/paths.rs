@@ -7,6 +7,8 @@ pub const PUSH_BATCHES: &str = "/v1/push-batches";
 /// Response header of a 200 to `POST /v1/pushes`: the push id, committed. Without it a 200 says nothing, for anybody may
 /// answer 200 to anything.
 pub const COMMITTED_HEADER: &str = "privatenumber-committed";
+/// `POST`: takes calls that wait in the store. See [`WorkRequest`](crate::WorkRequest) and [`WorkAnswer`](crate::WorkAnswer).
+pub const WORK_TAKE: &str = "/v1/work:take";
 /// `POST`: what became of callbacks. See [`Outcomes`](crate::Outcomes).
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).
