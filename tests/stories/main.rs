@@ -24,4 +24,5 @@ mod store_faults;
 mod store_headers;
 mod two_stores;
 mod untouched;
+mod wire;
 mod world;
