@@ -38,25 +38,31 @@ fn whole(head: Head, body: &[u8]) -> Vec<u8> {
 /// nginx speaks HTTP/1.0 to its upstreams unless told otherwise.
 async fn p1_a_push_in_http_1_0_is_answered_200_and_called_back_once(mode: HeadersMode) -> Result<()> {
     let world = World::start("wire-http10", mode).await?;
-    let variants: [(Option<&str>, &[(&str, &str)]); 4] = [
-        (Some("gateway.example.com"), &[("connection", "close")]),
-        (Some("gateway.example.com"), &[("connection", "keep-alive")]),
-        (Some("gateway.example.com"), &[]),
-        (None, &[]),
+    let host = Some("gateway.example.com");
+    let variants = [
+        (host, vec![("connection", "close")]),
+        (host, vec![("connection", "keep-alive")]),
+        (host, vec![]),
+        (None, vec![]),
     ];
-    for (call, (host, more)) in cdrs(800, variants.len()).into_iter().zip(variants) {
-        let request = whole(head(&world, "POST /huawei/fee HTTP/1.0", host, more)?, &push_body(&[call])?);
+    let count = variants.len();
+    for (call, (host, more)) in cdrs(800, count).into_iter().zip(variants) {
+        let request = whole(head(&world, "POST /huawei/fee HTTP/1.0", host, &more)?, &push_body(&[call])?);
         let mut connection = Connection::open(world.gateway.address()).await?;
         connection.send(request).await?;
         let answer = connection.answer().await?;
         ensure!(answer.status == 200 && answer.body == SUCCESS, "{host:?}, {more:?}: {}", answer.status);
         ensure!(connection.is_closed_within(CLOSING).await, "{host:?}, {more:?}: the connection stays open");
     }
-    world.callbacks(variants.len()).await?;
-    let calls = world.settled_calls(variants.len()).await?;
+    world.callbacks(count).await?;
+    let calls = world.settled_calls(count).await?;
     ensure!(calls.iter().all(|call| call.state == CallState::Answered));
-    let recorded = world.gateway.statistics().await?.filter("privatenumber_pushes_total.answer.recorded");
-    ensure!(recorded == 4, "{recorded} pushes are counted");
+    wait::until("the pushes to be counted", PATIENCE, async || {
+        let recorded = world.gateway.statistics().await?.filter("privatenumber_pushes_total.answer.recorded");
+        ensure!(recorded == 4, "{recorded} pushes are counted");
+        Ok(())
+    })
+    .await?;
     world.ends_well().await
 }
 
