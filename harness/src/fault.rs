@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use privatenumber_contract::paths;
@@ -88,6 +88,8 @@ struct Rule {
 struct State {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
+    /// Headers that every answer has besides its own.
+    headers: HeaderMap,
 }
 
 /// The proxy. Dropping it ends it with all its connections.
@@ -126,6 +128,14 @@ impl FaultProxy {
     /// Does `fault` to the next `times` of these requests. Several such rules are used up one after the other.
     pub fn strike_times(&self, requests: Requests, fault: Fault, times: usize) {
         self.state().rules.push(Rule { requests, fault, times });
+    }
+
+    /// Adds these headers to every answer from now on, whatever becomes of it. Over HTTP/2 they come as trailers as well.
+    pub fn add_headers(&self, headers: &[(&'static str, &'static str)]) {
+        let headers = headers.iter();
+        self.state()
+            .headers
+            .extend(headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
     }
 
     /// Passes everything on again.
@@ -200,7 +210,12 @@ impl FaultProxy {
 async fn connection(stream: TcpStream, upstream: String, state: Arc<Mutex<State>>) {
     let service = service_fn(move |request| {
         let (upstream, state) = (upstream.clone(), Arc::clone(&state));
-        async move { exchange(request, &upstream, &state).await }
+        async move {
+            let version = request.version();
+            let answer = exchange(request, &upstream, &state).await?;
+            let headers = state.lock().unwrap_or_else(PoisonError::into_inner).headers.clone();
+            anyhow::Ok(decorated(answer, headers, version))
+        }
     });
     // An error is a connection that ended early: often the fault that was asked for.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
@@ -288,6 +303,16 @@ fn next_fault(rules: &mut Vec<Rule>, path: &str, now: When) -> Option<Fault> {
     Some(fault)
 }
 
+/// The answer with these headers besides its own.
+fn decorated(mut answer: Answered, headers: HeaderMap, version: Version) -> Answered {
+    if version == Version::HTTP_2 && !headers.is_empty() && answer.body().end == End::Proper {
+        answer.body_mut().end = End::Trailers;
+        answer.body_mut().trailers.clone_from(&headers);
+    }
+    answer.headers_mut().extend(headers);
+    answer
+}
+
 fn status_only(status: u16, body: FaultyBody) -> Result<Answered> {
     let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(status)?;
@@ -300,6 +325,7 @@ struct FaultyBody {
     length: Option<u64>,
     rest: Full<Bytes>,
     end: End,
+    trailers: HeaderMap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,19 +338,25 @@ enum End {
 
 impl FaultyBody {
     fn whole(body: Bytes) -> Self {
-        Self { length: Some(body.len() as u64), rest: Full::new(body), end: End::Proper }
+        Self { length: Some(body.len() as u64), rest: Full::new(body), end: End::Proper, trailers: HeaderMap::new() }
     }
 
     fn half(body: Bytes) -> Self {
-        Self { length: Some(body.len() as u64), rest: Full::new(body.slice(..body.len() / 2)), end: End::Cut }
+        Self {
+            length: Some(body.len() as u64),
+            rest: Full::new(body.slice(..body.len() / 2)),
+            end: End::Cut,
+            trailers: HeaderMap::new(),
+        }
     }
 
     fn open() -> Self {
-        Self { length: None, rest: Full::new(Bytes::from_static(b"{")), end: End::Never }
+        Self { length: None, rest: Full::new(Bytes::from_static(b"{")), end: End::Never, trailers: HeaderMap::new() }
     }
 
     fn trailers() -> Self {
-        Self { length: None, rest: Full::default(), end: End::Trailers }
+        let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];
+        Self { length: None, rest: Full::default(), end: End::Trailers, trailers: HeaderMap::from_iter(trailers) }
     }
 }
 
@@ -348,10 +380,7 @@ impl hyper::body::Body for FaultyBody {
         Poll::Ready(match std::mem::replace(&mut self.end, End::Proper) {
             End::Proper | End::Never => None,
             End::Cut => Some(Err(anyhow::anyhow!("cut on demand"))),
-            End::Trailers => {
-                let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];
-                Some(Ok(Frame::trailers(HeaderMap::from_iter(trailers))))
-            }
+            End::Trailers => Some(Ok(Frame::trailers(std::mem::take(&mut self.trailers)))),
         })
     }
 

@@ -123,6 +123,15 @@ impl Connection {
         matches!(tokio::time::timeout(within, self.stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
     }
 
+    /// Sends no more (FIN), and goes on reading.
+    ///
+    /// # Errors
+    ///
+    /// When the other side has closed the connection.
+    pub async fn close_half(&mut self) -> Result<()> {
+        self.stream.shutdown().await.context("the connection is closed")
+    }
+
     /// Leaves in the ordinary way (FIN).
     pub async fn leave(mut self) {
         let _ = self.stream.shutdown().await;

@@ -8,7 +8,7 @@ mod intake;
 
 use std::borrow::Cow;
 
-use privatenumber_contract::{Application, Push, PushId, Signature, paths};
+use privatenumber_contract::{Application, Push, PushId, Signature};
 
 use crate::callback::TraceContext;
 use crate::cdr::{Contents, Reader, decode};
@@ -49,7 +49,7 @@ pub struct HeaderEdits {
 pub enum Removed {
     /// Of a push, on its way to the store.
     OfPush,
-    /// Of the store's answer, on its way to Huawei.
+    /// Of the store's answer, on its way to Huawei: all but the status, and the type and length of the body.
     OfAnswer,
 }
 
@@ -58,10 +58,9 @@ impl Removed {
     pub fn has(self, name: &str) -> bool {
         match self {
             Self::OfPush => intake::is_dropped(name),
-            // What the store says beside its answer is between it and us.
-            Self::OfAnswer => {
-                matches!(name, paths::COMMITTED_HEADER | "content-encoding" | "etag" | "last-modified")
-            }
+            // Nobody knows what headers a store sends (`set-cookie`, `location`, names of machines). Envoy adds the headers of the
+            // connection, `date` and `server` afterwards.
+            Self::OfAnswer => !matches!(name, ":status" | "content-type" | "content-length"),
         }
     }
 }
@@ -115,6 +114,8 @@ pub enum AtResponse {
     LeaveAlone,
     /// Make it this answer: edit the headers now, and the body when it is complete.
     Become(HeaderEdits),
+    /// Let it go on, with its body and fewer headers: only these edits.
+    Reduce(HeaderEdits),
 }
 
 /// See the [module](self).
@@ -339,7 +340,12 @@ impl Exchange {
                 }
                 _ => drop(dispatcher.release(stream)),
             }
-            return AtResponse::LeaveAlone;
+            // It may be an upstream's where pushes go on to one.
+            return if dispatcher.lets_pass() {
+                AtResponse::Reduce(HeaderEdits { remove: Removed::OfAnswer, set: Vec::new() })
+            } else {
+                AtResponse::LeaveAlone
+            };
         }
         dispatcher.release(stream);
         let reply = Reply::StoreUnavailable;
