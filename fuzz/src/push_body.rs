@@ -1,9 +1,8 @@
 //! Bodies of pushes: pushed to a worker; and read, reshaped, written as the store's contract and read back.
 
-use private_number_gateway::authentication::{Application, Authenticator};
-use private_number_gateway::cdr::{Contents, MAX_CDRS, Reader, decode};
 use private_number_gateway::config::HeadersMode;
 use private_number_gateway::driver::Action;
+use privatenumber_cdr::{Contents, MAX_CDRS, Reader, decode};
 use privatenumber_contract::{Push, PushId};
 use serde_json::Value;
 
@@ -18,9 +17,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn read(data: &[u8]) {
-    let demo = Application::new(APP_KEY.to_owned(), Some("business".to_owned()), Vec::new());
-    let authenticator = Authenticator::new([], None, [demo]);
-    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: i64::MAX, ttl_ms: 1 };
+    let reader = Reader { app_key: APP_KEY, ak: Some("business"), claim_deadline: i64::MAX, ttl_ms: 1 };
     let body = decode(data);
     let contents = match reader.read(&body) {
         Ok(contents) => contents,

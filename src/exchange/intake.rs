@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use privatenumber_cdr::InvalidPush;
+
 use super::{HeaderEdits, Removed, Signed};
 use crate::callback::TraceContext;
-use crate::cdr::InvalidPush;
 use crate::config::Config;
 use crate::now::Now;
 use crate::reply::Reply;

@@ -8,10 +8,10 @@ mod intake;
 
 use std::borrow::Cow;
 
+use privatenumber_cdr::{Contents, Reader, decode};
 use privatenumber_contract::{Application, Push, PushId, Signature, paths};
 
 use crate::callback::TraceContext;
-use crate::cdr::{Contents, Reader, decode};
 use crate::config::{Config, HeadersMode};
 use crate::dispatcher::Dispatcher;
 use crate::now::Now;
@@ -420,7 +420,7 @@ fn claim_request(
     let text = decode(body);
     let ttl_ms = config.store.claim_deadline_ms;
     let claim_deadline = now.wall_ms.saturating_add_unsigned(ttl_ms);
-    let reader = Reader { authenticator: &config.authenticator, app_key: &signed.app_key, claim_deadline, ttl_ms };
+    let reader = Reader { app_key: &signed.app_key, ak: signed.ak.as_deref(), claim_deadline, ttl_ms };
     let (calls, parked, event) = match reader.read(&text).map_err(Reply::Invalid)? {
         Contents::Calls { calls, parked } => (calls, parked, None),
         Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
-use private_number_gateway::cdr::{Contents, Reader, decode};
 use private_number_gateway::config::Config;
+use privatenumber_cdr::{Contents, Reader, decode};
 
 use crate::input::{ARRIVAL, Input, SIZES, Scheme, Setting, Shape};
 use crate::worker::{Step, Worker};
@@ -215,8 +215,8 @@ fn read(config: &Config, input: &Input) -> Result<()> {
     let text = decode(black_box(body));
     let application = config.authenticator.application("demoAppKey000000000000000001").context("no application")?;
     let reader = Reader {
-        authenticator: &config.authenticator,
         app_key: &application.app_key,
+        ak: application.ak.as_deref(),
         claim_deadline: ARRIVAL.wall_ms.saturating_add_unsigned(config.store.claim_deadline_ms),
         ttl_ms: config.store.claim_deadline_ms,
     };

@@ -3,7 +3,7 @@
 use privatenumber_contract::{CallReport, CdrText, Private};
 use serde_json::value::RawValue;
 
-use super::fee_info::{Cdr, Direction};
+use crate::fee_info::{Cdr, Direction};
 
 /// `ak`: the configuration's for the CDR's application. `claim_deadline`: epoch milliseconds; `ttl_ms`: milliseconds. `text`: all of
 /// the CDR.

@@ -3,7 +3,6 @@
 use privatenumber_contract::CallReport;
 
 use super::{Body, Contents, InvalidPush, Reader, decode};
-use crate::authentication::{Application, Authenticator};
 
 mod agreement;
 mod hostile;
@@ -14,13 +13,8 @@ const APP_KEY: &str = "demoAppKey000000000000000001";
 const CLAIM_DEADLINE: i64 = 1_767_580_300_000;
 const TTL_MS: u64 = 900_000;
 
-fn authenticator() -> Authenticator {
-    Authenticator::new([], None, [Application::new(APP_KEY.to_owned(), Some("business".to_owned()), vec![])])
-}
-
-fn reader(authenticator: &Authenticator) -> Reader<'_> {
-    Reader { authenticator, app_key: APP_KEY, claim_deadline: CLAIM_DEADLINE, ttl_ms: TTL_MS }
-}
+const READER: Reader<'_> =
+    Reader { app_key: APP_KEY, ak: Some("business"), claim_deadline: CLAIM_DEADLINE, ttl_ms: TTL_MS };
 
 /// What a push came to, in a form that outlives its body.
 #[derive(Debug, PartialEq)]
@@ -31,9 +25,8 @@ struct Read {
 }
 
 fn read_with<T>(body: &[u8], look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
-    let authenticator = authenticator();
     let body: Body<'_> = decode(body);
-    look(reader(&authenticator).read(&body))
+    look(READER.read(&body))
 }
 
 /// Reads a push of CDRs.

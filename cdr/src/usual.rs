@@ -9,7 +9,7 @@ use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::push::MAX_CDRS;
+use crate::push::MAX_CDRS;
 
 /// The CDRs of a push, unread; the type of the push comes with them, to be looked at by the caller. Keys that a push of another
 /// type would have are known here so that one that stands twice is noticed.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::value::{self, Expected, Found};
+use crate::value::{self, Expected, Found};
 
 /// Longest texts that are taken, in characters. What makes up the call key has the documented length; the others have more
 /// than that, because Huawei has lengthened such fields before.
@@ -54,13 +54,29 @@ pub(super) struct Cdr<'a> {
 
 /// Why a CDR cannot be used. Its text names the key and holds no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub enum Unusable {
+    /// It is not JSON. An element of a push always is.
+    NotJson,
+    /// It is another JSON value.
     NotAnObject(Found),
+    /// A key stands in it more than once.
     KeyTwice,
+    /// A key holds an escape that is no character.
     BrokenKey,
+    /// It holds bytes that are not UTF-8.
     NotUtf8,
-    Field { name: &'static str, expected: Expected, found: Found },
+    /// A field does not hold what it must.
+    Field {
+        /// Huawei's name of the field.
+        name: &'static str,
+        /// What it must hold.
+        expected: Expected,
+        /// What it holds.
+        found: Found,
+    },
+    /// Another application signed the push.
     ForeignApplication,
+    /// It is of the same call as an earlier CDR of the push.
     RepeatedCall,
 }
 
@@ -68,6 +84,7 @@ impl fmt::Display for Unusable {
     /// What follows the element's JSON pointer.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotJson => formatter.write_str(": is not JSON"),
             Self::NotAnObject(found) => write!(formatter, ": expected an object, found {found}"),
             Self::KeyTwice => formatter.write_str(": a key is there more than once"),
             Self::BrokenKey => formatter.write_str(": a key holds an escape that is no character"),
@@ -80,6 +97,8 @@ impl fmt::Display for Unusable {
         }
     }
 }
+
+impl std::error::Error for Unusable {}
 
 impl<'a> Cdr<'a> {
     pub fn read(element: &'a RawValue) -> Result<Self, Unusable> {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{APP_KEY, authenticator, read, reader};
-use crate::cdr::push::{Contents, decode};
+use super::{APP_KEY, READER, read};
+use crate::push::{Contents, decode};
 
 const SAMPLES: [&str; 3] = [
     include_str!("../../../../tests/samples/ax-fee-a-called-answered-recorded.json"),
@@ -13,11 +13,9 @@ const SAMPLES: [&str; 3] = [
 
 /// Whether the push was usual; if so, both ways of reading it agree.
 fn is_usual(body: &[u8]) -> bool {
-    let authenticator = authenticator();
-    let reader = reader(&authenticator);
     let body = decode(body);
-    let Some(usual) = reader.read_usual(&body) else { return false };
-    match reader.read_thoroughly(&body) {
+    let Some(usual) = READER.read_usual(&body) else { return false };
+    match READER.read_thoroughly(&body) {
         Ok(Contents::Calls { calls, parked }) => assert_eq!((usual, vec![]), (calls, parked)),
         other => panic!("{other:?}"),
     }

@@ -21,7 +21,7 @@ pub fn parse(text: &str) -> Option<i64> {
 }
 
 /// The `Created` of credentials, `yyyy-MM-dd'T'HH:mm:ss'Z'`, as epoch milliseconds.
-pub(crate) fn parse_created(text: &str) -> Option<i64> {
+pub fn parse_created(text: &str) -> Option<i64> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
     epoch_ms(date, clock)
 }

@@ -5,18 +5,17 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use privatenumber_contract::{CallReport, Event, Parked, Private};
+use privatenumber_contract::{CallReport, Event, Parked, Private, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fee_info::{Cdr, Unusable};
-use super::reshape::reshape;
-use super::usual::UsualPush;
-use super::value::{self, Found};
-use crate::authentication::Authenticator;
+use crate::fee_info::{Cdr, Unusable};
+use crate::reshape::reshape;
+use crate::usual::UsualPush;
+use crate::value::{self, Found};
 
 /// Huawei merges at most that many CDRs into one push.
-pub const MAX_CDRS: usize = 50;
+pub const MAX_CDRS: usize = limits::PUSH_CDRS;
 /// Longest `eventType` that is looked at, in characters.
 const LONGEST_EVENT_TYPE: usize = 64;
 
@@ -106,10 +105,10 @@ pub enum Contents<'a> {
 /// Reads pushes of one application.
 #[derive(Clone, Copy)]
 pub struct Reader<'c> {
-    /// Knows the `ak` of an application.
-    pub authenticator: &'c Authenticator,
     /// The application whose credentials the push carried.
     pub app_key: &'c str,
+    /// What the gateway's configuration calls the business of the application.
+    pub ak: Option<&'c str>,
     /// After this moment a claim without an outcome reads as `unknown`, epoch milliseconds.
     pub claim_deadline: i64,
     /// How long after the store granted it a claim without an outcome reads as `unknown`, milliseconds.
@@ -140,10 +139,9 @@ impl<'c> Reader<'c> {
         if !matches!(EventType::named(push.event_type), Some(EventType::Fee)) {
             return None;
         }
-        let ak = self.ak();
         let mut calls = Vec::with_capacity(push.cdrs().len());
         for element in push.cdrs() {
-            let call = self.accept(Cdr::read(element).ok()?, element, ak, &calls).ok()?;
+            let call = self.accept(Cdr::read(element).ok()?, element, &calls).ok()?;
             calls.push(call);
         }
         Some(calls)
@@ -177,11 +175,10 @@ impl<'c> Reader<'c> {
     {
         let list = FeeList::read(fee_lst)?;
         let elements = list.elements();
-        let ak = self.ak();
         let mut calls = Vec::with_capacity(elements.len());
         let mut parked = Vec::new();
         for (index, element) in elements.iter().enumerate() {
-            match self.read_cdr(element, ak, body.lossy(), &calls) {
+            match self.read_cdr(element, body.lossy(), &calls) {
                 Ok(call) => calls.push(call),
                 Err(unusable) => parked.push(Parked {
                     reason: format!("{}{unusable}", list.pointer(index)).into(),
@@ -196,38 +193,55 @@ impl<'c> Reader<'c> {
     fn read_cdr<'a>(
         &self,
         element: &'a RawValue,
-        ak: Option<&'a str>,
         lossy: bool,
         earlier: &[CallReport<'a>],
-    ) -> Result<CallReport<'a>, Unusable> {
+    ) -> Result<CallReport<'a>, Unusable>
+    where
+        'c: 'a,
+    {
         if lossy && element.get().contains(char::REPLACEMENT_CHARACTER) {
             return Err(Unusable::NotUtf8);
         }
-        self.accept(Cdr::read(element)?, element, ak, earlier)
-    }
-
-    /// What the gateway's configuration calls the business of the application.
-    fn ak(&self) -> Option<&'c str> {
-        self.authenticator.application(self.app_key).and_then(|application| application.ak.as_deref())
+        self.accept(Cdr::read(element)?, element, earlier)
     }
 
     fn accept<'a>(
         &self,
         cdr: Cdr<'a>,
         text: &'a RawValue,
-        ak: Option<&'a str>,
         earlier: &[CallReport<'a>],
-    ) -> Result<CallReport<'a>, Unusable> {
+    ) -> Result<CallReport<'a>, Unusable>
+    where
+        'c: 'a,
+    {
         if cdr.app_key != self.app_key {
             return Err(Unusable::ForeignApplication);
         }
-        let call = reshape(cdr, ak, self.claim_deadline, self.ttl_ms, text);
+        let call = reshape(cdr, self.ak, self.claim_deadline, self.ttl_ms, text);
         // P1: a store grants a claim again to the push that holds it, so one push must not ask twice.
         if earlier.iter().any(|other| other.session_id == call.session_id && other.icid == call.icid) {
             return Err(Unusable::RepeatedCall);
         }
         Ok(call)
     }
+}
+
+/// Reads the text of one CDR, such as the store has kept, with today's rules. `app_key`: the application that signed the push;
+/// `ak`: its business; `ttl_ms`: the claim's time to live, milliseconds. The report's `claim_deadline` is 0, because only the
+/// time to live counts.
+///
+/// # Errors
+/// The CDR cannot be used, and stays parked.
+pub fn read_cdr<'a>(
+    text: &'a [u8],
+    app_key: &'a str,
+    ak: Option<&'a str>,
+    ttl_ms: u64,
+) -> Result<CallReport<'a>, Unusable> {
+    let text = std::str::from_utf8(text).map_err(|_| Unusable::NotUtf8)?;
+    let element: &RawValue = serde_json::from_str(text.trim_ascii()).map_err(|_| Unusable::NotJson)?;
+    let reader = Reader { app_key, ak, claim_deadline: 0, ttl_ms };
+    reader.read_cdr(element, false, &[])
 }
 
 /// The top level of a push; keys that are not used are passed over.

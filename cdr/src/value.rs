@@ -5,11 +5,11 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::time;
+use crate::time;
 
 /// What a field must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
+pub enum Expected {
     /// A text of at most that many characters, or what can be taken for one.
     Text(usize),
     /// A CDR time.
@@ -33,18 +33,26 @@ impl fmt::Display for Expected {
 
 /// What a field holds instead: the kind of it, never the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
+    /// The field is missing.
     Nothing,
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool,
+    /// A number.
     Number,
+    /// A text.
     Text,
+    /// An array.
     Array,
+    /// An object.
     Object,
     /// Of the right kind, and not one of those expected.
     OtherNumber,
     /// Of the right kind, and not one of those expected.
     OtherText,
+    /// A text longer than what is taken.
     LongText,
     /// Half of a surrogate pair: no character.
     BrokenEscape,
