@@ -204,6 +204,16 @@ pub fn call(session_id: &str) -> Value {
     })
 }
 
+/// A CDR of the application, as Huawei sends it.
+pub fn cdr(session_id: &str) -> Value {
+    json!({
+        "direction": 1, "spId": "sp", "appKey": "app", "icid": "icid", "bindNum": "+8617010000001",
+        "sessionId": session_id, "callerNum": "+8617010000011", "callInTime": "2027-01-15 07:58:30",
+        "fwdStartTime": "2027-01-15 07:58:35", "fwdAnswerTime": "2027-01-15 07:58:40",
+        "callEndTime": "2027-01-15 07:59:40", "recordFlag": 0, "userData": "order 7", "subscriptionId": "binding-1",
+    })
+}
+
 pub fn call_id(session_id: &str) -> String {
     CallKey { app_key: "app", session_id: privatenumber_contract::Private::new(session_id), icid: "icid" }.id()
 }
