@@ -1,7 +1,7 @@
 -- Calls that wait in the store until a worker takes them: for a late binding, or because an operator released them. A store of
 -- 0.1.0 runs on these tables too: everything new may be left out.
 
--- A call waits while `waits_for` is set ('binding' or 'released'); then it has no outcome, and its `push_id` is 32 zeros: nobody holds
+-- A call waits while `waits_for` is set ('binding' or 'released'), and with it `due_at`; then it has no outcome, and its `push_id` is 32 zeros: nobody holds
 -- its claim, and a store that does not know of waiting grants it to nobody. From `due_at` on a worker may take it.
 ALTER TABLE calls ADD COLUMN waits_for TEXT;
 ALTER TABLE calls ADD COLUMN waits_since INTEGER;
@@ -13,8 +13,8 @@ ALTER TABLE calls ADD COLUMN taken_at INTEGER;
 
 -- Most calls never wait, and these indexes do not know of them: the works that are due, oldest first; the list of waiting calls; the
 -- calls a new binding is for; the works of a worker.
-CREATE INDEX calls_due ON calls (due_at) WHERE waits_for IS NOT NULL;
-CREATE INDEX calls_waiting ON calls (number) WHERE waits_for IS NOT NULL;
+CREATE INDEX calls_due ON calls (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX calls_waiting ON calls (number, waits_for) WHERE waits_for IS NOT NULL;
 CREATE INDEX calls_held ON calls (subscription_id) WHERE waits_for = 'binding';
 CREATE INDEX calls_taken ON calls (push_id) WHERE taken_at IS NOT NULL;
 

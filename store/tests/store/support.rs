@@ -33,6 +33,10 @@ pub const CLAIM_LASTS: i64 = 60_000;
 pub const PUSH_1: &str = "00000000000000000000000000000001";
 pub const PUSH_2: &str = "00000000000000000000000000000002";
 
+/// Two workers.
+pub const WORKER_1: &str = "000000000000000000000000000000f1";
+pub const WORKER_2: &str = "000000000000000000000000000000f2";
+
 pub struct Store {
     pub app: Arc<App>,
     pub router: Router,
@@ -177,6 +181,19 @@ impl Store {
     pub async fn report(&self, call_id: &str, push_id: &str, outcome: Value) -> Value {
         let report = json!({"callId": call_id, "pushId": push_id, "outcome": outcome, "durationMs": 12});
         self.post("/v1/outcomes", json!({"outcomes": [report]})).await.expect(200)
+    }
+
+    /// Takes works, whose claims last a second.
+    pub async fn take(&self, worker: &str, most: u32) -> Value {
+        self.take_answer(worker, most).await.expect(200)
+    }
+
+    pub async fn take_answer(&self, worker: &str, most: u32) -> Answer {
+        self.post("/v1/work:take", json!({"pushId": worker, "most": most, "ttlMs": 1000})).await
+    }
+
+    pub async fn release(&self, call_ids: &[&str]) -> Value {
+        self.post("/v1/calls:release", json!({"callIds": call_ids})).await.expect(200)
     }
 
     pub async fn call(&self, call_id: &str) -> Value {

@@ -25,9 +25,9 @@ const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, report
 const FIRST_REGISTERED: &str = "SELECT registered_at FROM bindings WHERE subscription_id = ?1 AND version = 1";
 /// What [`select_calls`] reads of calls to be released.
 const TO_RELEASE: &str = "SELECT call_id, outcome FROM calls";
-const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
+pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
                        WHERE waits_for IS NOT NULL";
-const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE waits_for IS NOT NULL";
+pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
 const CDR_TEXT: &str = "SELECT text FROM cdr_texts WHERE id = ?1";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";

@@ -73,7 +73,7 @@ const COUNT_EVENT: &str = "UPDATE events SET duplicates = duplicates + ?1 + (pus
 const WRITE_OUTCOME: &str = "UPDATE calls SET outcome_class = ?1, outcome = ?2, duration_ms = ?3, reported_at = ?4 \
                              WHERE call_id = ?5 AND push_id = ?6 AND outcome IS NULL AND waits_for IS NULL";
 const WAIT: &str = "UPDATE calls SET waits_for = ?1, waits_since = ?2, due_at = ?3, brought_by = ?4 WHERE call_id = ?5";
-const BINDING_CAME: &str = "UPDATE calls SET due_at = ?1 \
+pub(super) const BINDING_CAME: &str = "UPDATE calls SET due_at = ?1 \
                             WHERE subscription_id = ?2 AND waits_for = 'binding' AND due_at > ?1";
 const RELEASABLE: &str = "SELECT waits_for, outcome, claim_deadline FROM calls WHERE call_id = ?1";
 const KEEP_EARLIER_OUTCOME: &str = "\
@@ -85,18 +85,18 @@ const RELEASE: &str = "UPDATE calls SET waits_for = 'released', waits_since = ?1
                        reported_at = NULL WHERE call_id = ?4 AND outcome_class IN ('not_sent', 'skipped')";
 const RELEASED_PARKED: &str = "SELECT call_id FROM parked WHERE number = ?1";
 const NOTE_RELEASED_PARKED: &str = "UPDATE parked SET call_id = ?1 WHERE number = ?2";
-const WORKS_OF: &str = "SELECT call_id, ak, record FROM calls \
+pub(super) const WORKS_OF: &str = "SELECT call_id, ak, record FROM calls \
                         WHERE push_id = ?1 AND taken_at IS NOT NULL AND outcome IS NULL ORDER BY number";
-const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE push_id = ?1 AND taken_at IS NOT NULL) \
+pub(super) const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE push_id = ?1 AND taken_at IS NOT NULL) \
                          OR EXISTS (SELECT 1 FROM releases WHERE push_id = ?1)";
 pub(super) const DUE_WORKS: &str = "SELECT call_id, ak, record FROM calls INDEXED BY calls_due \
-                                    WHERE waits_for IS NOT NULL AND due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
+                                    WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
 const GRANT_WORK: &str = "UPDATE calls SET push_id = ?1, claim_deadline = ?2, ak = ?3, record = ?4, taken_at = ?5, \
                           waits_for = NULL, waits_since = NULL, due_at = NULL, brought_by = NULL \
                           WHERE call_id = ?6 AND waits_for IS NOT NULL";
 /// Looks at the entries of the index alone, and at no more of them than are counted.
 pub(super) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM calls INDEXED BY calls_due \
-                                    WHERE waits_for IS NOT NULL AND due_at <= ?1 LIMIT ?2)";
+                                    WHERE due_at <= ?1 LIMIT ?2)";
 const WRITE_READINESS: &str = "INSERT INTO readiness (id, checked_at) VALUES (1, ?1) \
                                ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at";
 
