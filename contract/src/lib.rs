@@ -21,6 +21,7 @@ pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
 pub use call::{
     CallDetail, CallKey, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, ParkedPage, ParkedView,
+    hashed_icid,
 };
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;
