@@ -37,23 +37,19 @@ impl Charset {
 
 /// The text of a body without its byte order mark, as long as the body. It is borrowed where nothing is masked.
 pub(crate) fn text(body: &[u8], charset: Charset) -> Cow<'_, str> {
-    if let (Charset::Utf8, Ok(text)) = (charset, std::str::from_utf8(body)) {
-        return Cow::Borrowed(text);
+    match std::str::from_utf8(body) {
+        Ok(text) if charset == Charset::Utf8 || text.is_ascii() => return Cow::Borrowed(text),
+        _ => {}
     }
-    if let Ok(text) = std::str::from_utf8(body)
-        && text.is_ascii()
-    {
-        return Cow::Borrowed(text);
-    }
-    let (first, second): (fn(&[u8]) -> String, fn(&[u8]) -> String) = match charset {
-        Charset::Utf8 => (utf8, gbk),
-        Charset::Gbk => (gbk, utf8),
+    let [expected, other]: [fn(&[u8]) -> String; 2] = match charset {
+        Charset::Utf8 => [utf8, gbk],
+        Charset::Gbk => [gbk, utf8],
     };
-    let text = first(body);
+    let text = expected(body);
     if is_json(&text) {
         return Cow::Owned(text);
     }
-    let other = second(body);
+    let other = other(body);
     Cow::Owned(if is_json(&other) { other } else { text })
 }
 

@@ -84,9 +84,10 @@ pub fn decode(body: &[u8], charset: Charset) -> Body<'_> {
 pub enum Contents<'a> {
     /// CDRs, each of them in one of the two.
     Calls {
-        /// Those that can be recorded. Where two are of one call, their texts differ: the first mention is the call, the others are
-        /// further versions of its CDR.
+        /// Those that can be recorded. Where several are of one call, their texts differ: the first mention is the call.
         calls: Vec<CallReport<'a>>,
+        /// Which of them are further versions of an earlier one's CDR: their places among the calls.
+        further: Vec<usize>,
         /// Those that cannot.
         parked: Vec<Parked<'a>>,
         /// How many had the text of an earlier CDR of the same call.
@@ -161,12 +162,20 @@ impl<'c> Reader<'c> {
     {
         let elements = list.elements();
         let mut calls: Vec<CallReport<'a>> = Vec::with_capacity(elements.len());
-        let (mut parked, mut repeated) = (Vec::new(), 0);
+        let (mut further, mut parked, mut repeated) = (Vec::new(), Vec::new(), 0);
         for (index, element) in elements.iter().enumerate() {
             match self.read_cdr(element, body.source(element.get())) {
-                // P1: what says nothing new is not asked for a second time.
-                Ok(call) if calls.iter().any(|earlier| is_same(earlier, &call)) => repeated += 1,
-                Ok(call) => calls.push(call),
+                Ok(call) => {
+                    let mut versions = calls.iter().filter(|earlier| is_same_call(earlier, &call)).peekable();
+                    if versions.peek().is_some() {
+                        if versions.any(|earlier| earlier.cdr == call.cdr) {
+                            repeated += 1;
+                            continue;
+                        }
+                        further.push(calls.len());
+                    }
+                    calls.push(call);
+                }
                 Err(unusable) => {
                     let (raw, raw_base64) = body.keep(element.get());
                     parked.push(Parked {
@@ -177,7 +186,7 @@ impl<'c> Reader<'c> {
                 }
             }
         }
-        Contents::Calls { calls, parked, repeated }
+        Contents::Calls { calls, further, parked, repeated }
     }
 
     /// `element` is the text of `source`.
@@ -197,9 +206,9 @@ impl<'c> Reader<'c> {
     }
 }
 
-/// Whether two CDRs of a push are of one call and have one text.
-fn is_same(one: &CallReport<'_>, other: &CallReport<'_>) -> bool {
-    one.session_id == other.session_id && one.icid == other.icid && one.cdr == other.cdr
+/// Whether two CDRs of a push are of one call.
+fn is_same_call(one: &CallReport<'_>, other: &CallReport<'_>) -> bool {
+    one.session_id == other.session_id && one.icid == other.icid
 }
 
 /// Reads one CDR, such as the store has kept, with today's rules. `cdr`: its bytes as they came; `app_key`: the application that

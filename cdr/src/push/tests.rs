@@ -22,6 +22,7 @@ const READER: Reader<'_> =
 #[derive(Debug, PartialEq)]
 struct Read {
     calls: Vec<CallReport<'static>>,
+    further: Vec<usize>,
     /// Reason and text.
     parked: Vec<(String, String)>,
     repeated: usize,
@@ -43,9 +44,10 @@ fn read(body: impl AsRef<[u8]>) -> Read {
 
 fn to_read(contents: Result<Contents<'_>, InvalidPush>) -> Read {
     match contents.expect("a push") {
-        Contents::Calls { calls, parked, repeated } => Read {
+        Contents::Calls { calls, further, parked, repeated } => Read {
             calls: calls.iter().map(to_owned).collect(),
             parked: parked.iter().map(|item| (item.reason.to_string(), item.raw.expose().to_string())).collect(),
+            further,
             repeated,
         },
         Contents::Event(event) => panic!("an event: {event:?}"),

@@ -291,7 +291,7 @@ fn p1_a_cdr_that_says_nothing_new_is_asked_for_once_and_one_that_does_is_a_furth
     assert_eq!(ids, ["icid-1", "icid-2", "icid-1"], "a redial is a call of its own");
     assert_eq!(read.calls[0].key().id(), read.calls[2].key().id());
     assert_eq!(read.calls[2].cdr.as_ref().unwrap().as_bytes(), version.as_bytes());
-    assert_eq!((read.parked.len(), read.repeated), (0, 2));
+    assert_eq!((read.further, read.parked.len(), read.repeated), (vec![2], 0, 2));
 }
 
 fn key_of(key: &str, value: Option<&str>) -> String {
