@@ -5,18 +5,19 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use privatenumber_contract::{CallReport, Event, Parked, Private, limits};
+use privatenumber_contract::{CallReport, CdrText, Event, Parked, Private, Warning, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::fee_info::{Cdr, Unusable};
+use crate::charset::{self, Charset};
+use crate::fee_info::{Cdr, Source, Unusable, bytes_of};
 use crate::reshape::reshape;
 use crate::usual::UsualPush;
 use crate::value::{self, Found};
 
 /// Huawei merges at most that many CDRs into one push.
 pub const MAX_CDRS: usize = limits::PUSH_CDRS;
-/// Longest `eventType` that is looked at, in characters.
+/// Longest `eventType` that is shown, in characters.
 const LONGEST_EVENT_TYPE: usize = 64;
 
 /// A push that is not one. Shows no value of it.
@@ -44,48 +45,38 @@ fn invalid(pointer: &'static str, reason: impl Into<Cow<'static, str>>) -> Inval
 /// The body of a push as text.
 pub struct Body<'b> {
     text: Cow<'b, str>,
-    /// The bytes, where they are not UTF-8: those that are not stand as U+FFFD in the text.
-    bytes: Option<&'b [u8]>,
+    /// The bytes, where they are not the text: as many.
+    masked: Option<&'b [u8]>,
 }
 
-impl Body<'_> {
-    fn lossy(&self) -> bool {
-        self.bytes.is_some()
-    }
-
-    /// The bytes of `part`, which is a part of the text, in Base64; `None` where the part is the bytes.
-    fn base64_of(&self, part: &str) -> Option<Private<Cow<'static, str>>> {
-        let bytes = self.bytes?;
-        let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
-        let original = bytes.get(original_offset(bytes, start)?..original_offset(bytes, start + part.len())?)?;
-        (original != part.as_bytes()).then(|| Private::new(Cow::Owned(BASE64_STANDARD.encode(original))))
-    }
-}
-
-/// Where in `bytes` that is which stands at `offset` in its text with replacements.
-fn original_offset(bytes: &[u8], offset: usize) -> Option<usize> {
-    let (mut in_text, mut in_bytes) = (0, 0);
-    for chunk in bytes.utf8_chunks() {
-        let valid = chunk.valid().len();
-        if offset <= in_text + valid {
-            return Some(in_bytes + offset - in_text);
+impl<'b> Body<'b> {
+    /// `part` of the text as it is kept: as text, with U+FFFD for bytes that are not UTF-8, and its bytes in Base64 where it has such.
+    fn keep<'a>(&'a self, part: &'a str) -> (Private<Cow<'a, str>>, Option<Private<Cow<'a, str>>>) {
+        match self.source(part).masked {
+            None => (Private::new(Cow::Borrowed(part)), None),
+            Some(bytes) => {
+                let base64 = Private::new(Cow::Owned(BASE64_STANDARD.encode(bytes)));
+                (Private::new(Cow::Owned(String::from_utf8_lossy(bytes).into_owned())), Some(base64))
+            }
         }
-        in_text += valid + char::REPLACEMENT_CHARACTER.len_utf8();
-        in_bytes += valid + chunk.invalid().len();
     }
-    (offset == in_text).then_some(in_bytes)
+
+    /// `part` of the text with its bytes, where they are not the text.
+    fn source<'a>(&'a self, part: &'a str) -> Source<'a> {
+        let bytes = self.masked.and_then(|bytes| bytes_of(part, &self.text, bytes));
+        Source { text: part, masked: bytes.filter(|bytes| *bytes != part.as_bytes()) }
+    }
 }
 
 /// The body as text, without the byte order mark.
 ///
-/// Bytes that are not UTF-8 are replaced: a CDR with such a byte is parked, and the others of the push are read.
-pub fn decode(body: &[u8]) -> Body<'_> {
+/// Bytes that are not UTF-8 matter only in a field that is used. So that they cost no neighbour anything, characters of GBK are told from
+/// JSON's own where `charset` says so, or where the body is well formed only that way.
+pub fn decode(body: &[u8], charset: Charset) -> Body<'_> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    // Far faster than the lossy way, which is for the rare body that needs it.
-    match std::str::from_utf8(body) {
-        Ok(text) => Body { text: Cow::Borrowed(text), bytes: None },
-        Err(_) => Body { text: String::from_utf8_lossy(body), bytes: Some(body) },
-    }
+    let text = charset::text(body, charset);
+    let masked = matches!(text, Cow::Owned(_)).then_some(body);
+    Body { text, masked }
 }
 
 /// What a push holds.
@@ -93,10 +84,14 @@ pub fn decode(body: &[u8]) -> Body<'_> {
 pub enum Contents<'a> {
     /// CDRs, each of them in one of the two.
     Calls {
-        /// Those that can be recorded, no two of the same call.
+        /// Those that can be recorded. Where several are of one call, their texts differ: the first mention is the call.
         calls: Vec<CallReport<'a>>,
+        /// Which of them are further versions of an earlier one's CDR: their places among the calls.
+        further: Vec<usize>,
         /// Those that cannot.
         parked: Vec<Parked<'a>>,
+        /// How many had the text of an earlier CDR of the same call.
+        repeated: usize,
     },
     /// A call or number status event, to be kept raw.
     Event(Event<'a>),
@@ -124,27 +119,20 @@ impl<'c> Reader<'c> {
     where
         'c: 'a,
     {
-        if let Some(calls) = self.read_usual(body) {
-            return Ok(Contents::Calls { calls, parked: Vec::new() });
+        match self.read_usual(body) {
+            Some(contents) => Ok(contents),
+            None => self.read_thoroughly(body),
         }
-        self.read_thoroughly(body)
     }
 
-    /// Reads a push in one pass if everything is as usual: an array of CDRs, all of which can be recorded.
-    fn read_usual<'a>(&self, body: &'a Body<'_>) -> Option<Vec<CallReport<'a>>>
+    /// Reads a push in one pass if its frame is as usual: an array of CDRs.
+    fn read_usual<'a>(&self, body: &'a Body<'_>) -> Option<Contents<'a>>
     where
         'c: 'a,
     {
-        let push = if body.lossy() { None } else { UsualPush::read(&body.text) }?;
-        if !matches!(EventType::named(push.event_type), Some(EventType::Fee)) {
-            return None;
-        }
-        let mut calls = Vec::with_capacity(push.cdrs().len());
-        for element in push.cdrs() {
-            let call = self.accept(Cdr::read(element).ok()?, element, &calls).ok()?;
-            calls.push(call);
-        }
-        Some(calls)
+        let push = UsualPush::read(&body.text)?;
+        let is_fee = matches!(EventType::named(push.event_type.get()), Some(EventType::Fee));
+        is_fee.then(|| self.read_cdrs(&FeeList::Array(push.into_cdrs()), body))
     }
 
     fn read_thoroughly<'a>(&self, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
@@ -152,96 +140,130 @@ impl<'c> Reader<'c> {
         'c: 'a,
     {
         let envelope = Envelope::read(&body.text)?;
-        let event_type = match EventType::of(&envelope)? {
-            EventType::Fee => return self.read_cdrs(envelope.fee_lst, body),
+        let event_type = match EventType::of(&envelope, body)? {
+            EventType::Fee => return Ok(self.read_cdrs(&FeeList::read(envelope.fee_lst)?, body)),
             EventType::Call(name) => {
                 expect_kind("/statusInfo", envelope.status_info, Found::Object, "must be an object")?;
-                name
+                Cow::Borrowed(name)
             }
-            EventType::CollectInfo => "collectInfo",
+            EventType::Other(name) => name,
             EventType::NumStatus => {
                 expect_kind("/numInfo", envelope.num_info, Found::Array, "must be an array of numbers")?;
-                "numStatus"
+                Cow::Borrowed("numStatus")
             }
         };
-        let raw = Private::new(Cow::Borrowed(body.text.as_ref()));
-        let raw_base64 = body.base64_of(&body.text);
-        Ok(Contents::Event(Event { event_type: event_type.into(), raw, raw_base64 }))
+        let (raw, raw_base64) = body.keep(&body.text);
+        Ok(Contents::Event(Event { event_type, raw, raw_base64 }))
     }
 
-    fn read_cdrs<'a>(&self, fee_lst: Option<&'a RawValue>, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
+    fn read_cdrs<'a>(&self, list: &FeeList<'a>, body: &'a Body<'_>) -> Contents<'a>
     where
         'c: 'a,
     {
-        let list = FeeList::read(fee_lst)?;
         let elements = list.elements();
-        let mut calls = Vec::with_capacity(elements.len());
-        let mut parked = Vec::new();
+        let mut calls: Vec<CallReport<'a>> = Vec::with_capacity(elements.len());
+        let (mut further, mut parked, mut repeated) = (Vec::new(), Vec::new(), 0);
         for (index, element) in elements.iter().enumerate() {
-            match self.read_cdr(element, body.lossy(), &calls) {
-                Ok(call) => calls.push(call),
-                Err(unusable) => parked.push(Parked {
-                    reason: format!("{}{unusable}", list.pointer(index)).into(),
-                    raw: Private::new(Cow::Borrowed(element.get())),
-                    raw_base64: body.base64_of(element.get()),
-                }),
+            match self.read_cdr(element, body.source(element.get())) {
+                Ok(call) => {
+                    let mut versions = calls.iter().filter(|earlier| is_same_call(earlier, &call)).peekable();
+                    if versions.peek().is_some() {
+                        if versions.any(|earlier| earlier.cdr == call.cdr) {
+                            repeated += 1;
+                            continue;
+                        }
+                        further.push(calls.len());
+                    }
+                    calls.push(call);
+                }
+                Err(unusable) => {
+                    let (raw, raw_base64) = body.keep(element.get());
+                    parked.push(Parked {
+                        reason: format!("{}{unusable}", list.pointer(index)).into(),
+                        raw,
+                        raw_base64,
+                    });
+                }
             }
         }
-        Ok(Contents::Calls { calls, parked })
+        Contents::Calls { calls, further, parked, repeated }
     }
 
-    fn read_cdr<'a>(
-        &self,
-        element: &'a RawValue,
-        lossy: bool,
-        earlier: &[CallReport<'a>],
-    ) -> Result<CallReport<'a>, Unusable>
+    /// `element` is the text of `source`.
+    fn read_cdr<'a>(&self, element: &'a RawValue, source: Source<'a>) -> Result<CallReport<'a>, Unusable>
     where
         'c: 'a,
     {
-        if lossy && element.get().contains(char::REPLACEMENT_CHARACTER) {
-            return Err(Unusable::NotUtf8);
-        }
-        self.accept(Cdr::read(element)?, element, earlier)
-    }
-
-    fn accept<'a>(
-        &self,
-        cdr: Cdr<'a>,
-        text: &'a RawValue,
-        earlier: &[CallReport<'a>],
-    ) -> Result<CallReport<'a>, Unusable>
-    where
-        'c: 'a,
-    {
+        let cdr = Cdr::read(source)?;
         if cdr.app_key != self.app_key {
             return Err(Unusable::ForeignApplication);
         }
-        let call = reshape(cdr, self.ak, self.claim_deadline, self.ttl_ms, text);
-        // P1: a store grants a claim again to the push that holds it, so one push must not ask twice.
-        if earlier.iter().any(|other| other.session_id == call.session_id && other.icid == call.icid) {
-            return Err(Unusable::RepeatedCall);
-        }
-        Ok(call)
+        let text = match source.masked {
+            None => CdrText::Json(element),
+            Some(bytes) => CdrText::Bytes(Cow::Borrowed(bytes)),
+        };
+        Ok(reshape(cdr, self.ak, self.claim_deadline, self.ttl_ms, text))
     }
 }
 
-/// Reads the text of one CDR, such as the store has kept, with today's rules. `app_key`: the application that signed the push;
-/// `ak`: its business; `ttl_ms`: the claim's time to live, milliseconds. The report's `claim_deadline` is 0, because only the
-/// time to live counts.
+/// Whether two CDRs of a push are of one call.
+fn is_same_call(one: &CallReport<'_>, other: &CallReport<'_>) -> bool {
+    one.session_id == other.session_id && one.icid == other.icid
+}
+
+/// Reads one CDR, such as the store has kept, with today's rules. `cdr`: its bytes as they came; `app_key`: the application that
+/// signed the push; `ak`: its business; `ttl_ms`: the claim's time to live, milliseconds. The report's `claim_deadline` is 0, because
+/// only the time to live counts.
 ///
 /// # Errors
 /// The CDR cannot be used, and stays parked.
 pub fn read_cdr<'a>(
-    text: &'a [u8],
+    cdr: &'a [u8],
     app_key: &'a str,
     ak: Option<&'a str>,
     ttl_ms: u64,
 ) -> Result<CallReport<'a>, Unusable> {
-    let text = std::str::from_utf8(text).map_err(|_| Unusable::NotUtf8)?;
-    let element: &RawValue = serde_json::from_str(text.trim_ascii()).map_err(|_| Unusable::NotJson)?;
     let reader = Reader { app_key, ak, claim_deadline: 0, ttl_ms };
-    reader.read_cdr(element, false, &[])
+    match charset::text(cdr, Charset::Utf8) {
+        Cow::Borrowed(text) => {
+            let element: &RawValue = serde_json::from_str(text).map_err(|_| Unusable::NotJson)?;
+            reader.read_cdr(element, Source { text: element.get(), masked: None })
+        }
+        Cow::Owned(text) => {
+            let element: &RawValue = serde_json::from_str(&text).map_err(|_| Unusable::NotJson)?;
+            let masked = bytes_of(element.get(), &text, cdr);
+            let call = reader.read_cdr(element, Source { text: element.get(), masked })?;
+            Ok(CallReport { cdr: Some(CdrText::Bytes(Cow::Borrowed(cdr))), ..into_owned(call) })
+        }
+    }
+}
+
+/// `call` without its CDR, which outlives the text it was read from.
+fn into_owned(call: CallReport<'_>) -> CallReport<'static> {
+    fn text(text: Cow<'_, str>) -> Cow<'static, str> {
+        Cow::Owned(text.into_owned())
+    }
+    let private = |value: Private<Cow<'_, str>>| Private::new(text(value.into_exposed()));
+    let warning = |Warning { field, reason }: Warning<'_>| Warning { field: text(field), reason: text(reason) };
+    CallReport {
+        app_key: text(call.app_key),
+        session_id: private(call.session_id),
+        icid: text(call.icid),
+        claim_deadline: call.claim_deadline,
+        ttl_ms: call.ttl_ms,
+        callin_time: call.callin_time,
+        answer_time: call.answer_time,
+        disconnect_time: call.disconnect_time,
+        record_url: call.record_url.map(private),
+        subscription_id: call.subscription_id.map(text),
+        private_num: call.private_num.map(private),
+        orig_num: call.orig_num.map(private),
+        user_data: call.user_data.map(private),
+        ak: call.ak.map(text),
+        record_flag: call.record_flag,
+        cdr: None,
+        warnings: call.warnings.into_iter().map(warning).collect(),
+    }
 }
 
 /// The top level of a push; keys that are not used are passed over.
@@ -278,50 +300,57 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The pushes that this gateway handles.
-#[derive(Clone, Copy)]
-enum EventType {
+/// What a push is about.
+enum EventType<'a> {
     Fee,
     /// A call status event, which comes with a `statusInfo`.
     Call(&'static str),
-    /// Only AXE has it, and where its digits stand is not documented.
-    CollectInfo,
     NumStatus,
+    /// An event of which nothing is expected, with its name: one that is not known, or `collectInfo`, which only AXE has and whose
+    /// digits are not documented.
+    Other(Cow<'a, str>),
 }
 
-impl EventType {
-    const ALL: [(&'static str, Self); 8] = [
-        ("fee", Self::Fee),
-        ("callin", Self::Call("callin")),
-        ("callout", Self::Call("callout")),
-        ("alerting", Self::Call("alerting")),
-        ("answer", Self::Call("answer")),
-        ("disconnect", Self::Call("disconnect")),
-        ("collectInfo", Self::CollectInfo),
-        ("numStatus", Self::NumStatus),
-    ];
+impl<'a> EventType<'a> {
+    /// Names of call status events.
+    const CALL: [&'static str; 5] = ["callin", "callout", "alerting", "answer", "disconnect"];
+    /// Stands for a name that cannot be shown: too long, with a NUL, or not UTF-8.
+    const UNNAMED: &'static str = "unnamed";
 
-    fn of(envelope: &Envelope<'_>) -> Result<Self, InvalidPush> {
+    fn of(envelope: &Envelope<'a>, body: &'a Body<'_>) -> Result<Self, InvalidPush> {
         const POINTER: &str = "/eventType";
         let Some(raw) = envelope.event_type else {
             return Err(match envelope.sms_event {
                 Some(_) => invalid(POINTER, "is missing: an SMS push, which needs another address than CDR pushes"),
-                None => invalid(POINTER, "is missing: expected \"fee\" or a status event"),
+                None => invalid(POINTER, "is missing: expected \"fee\" or an event"),
             });
         };
+        let raw = raw.get();
         if Found::kind_of(raw) != Found::Text {
-            return Err(invalid(POINTER, "must be a text: expected \"fee\" or a status event"));
+            return Err(invalid(POINTER, "must be a text: expected \"fee\" or an event"));
         }
-        Self::named(raw).ok_or_else(|| {
-            let reason =
-                "is unknown: expected fee, callin, callout, alerting, answer, disconnect, collectInfo or numStatus";
-            invalid(POINTER, reason)
-        })
+        if raw == "\"\"" {
+            return Err(invalid(POINTER, "is empty: expected \"fee\" or an event"));
+        }
+        let is_readable = body.source(raw).masked.is_none();
+        Ok(Self::named(raw).filter(|_| is_readable).unwrap_or(Self::Other(Cow::Borrowed(Self::UNNAMED))))
     }
 
-    fn named(raw: &RawValue) -> Option<Self> {
-        let name = value::text(Some(raw), LONGEST_EVENT_TYPE).ok().flatten().unwrap_or_default();
-        Self::ALL.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, found)| found)
+    /// The one of that name, which is a JSON string; `None` where it cannot be read.
+    fn named(raw: &'a str) -> Option<Self> {
+        let name = value::text(raw, LONGEST_EVENT_TYPE).ok().flatten()?;
+        let is = |known: &&str| name.eq_ignore_ascii_case(known);
+        Some(if is(&"fee") {
+            Self::Fee
+        } else if let Some(known) = Self::CALL.into_iter().find(is) {
+            Self::Call(known)
+        } else if is(&"numStatus") {
+            Self::NumStatus
+        } else if is(&"collectInfo") {
+            Self::Other(Cow::Borrowed("collectInfo"))
+        } else {
+            Self::Other(name)
+        })
     }
 }
 
@@ -331,7 +360,7 @@ fn expect_kind(
     expected: Found,
     reason: &'static str,
 ) -> Result<(), InvalidPush> {
-    if raw.is_some_and(|raw| Found::kind_of(raw) == expected) { Ok(()) } else { Err(invalid(pointer, reason)) }
+    if raw.is_some_and(|raw| Found::kind_of(raw.get()) == expected) { Ok(()) } else { Err(invalid(pointer, reason)) }
 }
 
 /// `feeLst`.
@@ -348,7 +377,7 @@ impl<'a> FeeList<'a> {
             invalid(POINTER, format!("must be an array of 1 to {MAX_CDRS} CDRs, found {found}"))
         };
         let Some(raw) = raw else { return Err(refuse(&"nothing")) };
-        match Found::kind_of(raw) {
+        match Found::kind_of(raw.get()) {
             Found::Object => Ok(Self::Single([raw])),
             Found::Array => {
                 let elements: Vec<&'a RawValue> =

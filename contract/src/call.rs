@@ -15,7 +15,8 @@ pub struct CallKey<'a> {
     pub app_key: &'a str,
     /// The call chain.
     pub session_id: Private<&'a str>,
-    /// The call record, or "" where Huawei sent none.
+    /// The call record as Huawei sent it, a number by its digits, anything else by its hash ([`hashed_icid`]); "" where Huawei sent
+    /// none.
     pub icid: &'a str,
 }
 
@@ -33,6 +34,15 @@ impl CallKey<'_> {
         let digits = hash.finalize().first_chunk().map(hex).unwrap_or_default();
         digits.into_iter().map(char::from).collect()
     }
+}
+
+/// What stands in a call's key for an `icid` that is neither a text nor a number, or is too long or broken: `sha256:` and the 64
+/// lower-case hex digits of the SHA-256 of `value`, the bytes of the JSON value exactly as they stand in the CDR, from its first to its
+/// last. So that no odd form gives one call two keys or two calls one.
+pub fn hashed_icid(value: &[u8]) -> String {
+    let digest = Sha256::digest(value);
+    let digits = digest.as_chunks::<16>().0.iter().flat_map(hex).map(char::from);
+    "sha256:".chars().chain(digits).collect()
 }
 
 /// Where a call stands.

@@ -3,8 +3,10 @@
 use privatenumber_contract::CallReport;
 
 use super::{Body, Contents, InvalidPush, Reader, decode};
+use crate::charset::Charset;
 
 mod agreement;
+mod foreign_bytes;
 mod hostile;
 mod samples;
 mod tolerance;
@@ -20,24 +22,36 @@ const READER: Reader<'_> =
 #[derive(Debug, PartialEq)]
 struct Read {
     calls: Vec<CallReport<'static>>,
+    further: Vec<usize>,
     /// Reason and text.
     parked: Vec<(String, String)>,
+    repeated: usize,
 }
 
 fn read_with<T>(body: &[u8], look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
-    let body: Body<'_> = decode(body);
+    read_as(body, Charset::Utf8, look)
+}
+
+fn read_as<T>(body: &[u8], charset: Charset, look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
+    let body: Body<'_> = decode(body, charset);
     look(READER.read(&body))
 }
 
 /// Reads a push of CDRs.
 fn read(body: impl AsRef<[u8]>) -> Read {
-    read_with(body.as_ref(), |contents| match contents.expect("a push") {
-        Contents::Calls { calls, parked } => Read {
+    read_with(body.as_ref(), to_read)
+}
+
+fn to_read(contents: Result<Contents<'_>, InvalidPush>) -> Read {
+    match contents.expect("a push") {
+        Contents::Calls { calls, further, parked, repeated } => Read {
             calls: calls.iter().map(to_owned).collect(),
             parked: parked.iter().map(|item| (item.reason.to_string(), item.raw.expose().to_string())).collect(),
+            further,
+            repeated,
         },
         Contents::Event(event) => panic!("an event: {event:?}"),
-    })
+    }
 }
 
 /// Reads a status event: its type and its text.
@@ -62,6 +76,12 @@ fn only_call(body: impl AsRef<[u8]>) -> CallReport<'static> {
     assert_eq!(read.parked, []);
     assert_eq!(read.calls.len(), 1);
     read.calls.remove(0)
+}
+
+/// The warnings of the one call of a push with nothing parked: fields and reasons.
+fn warnings(body: impl AsRef<[u8]>) -> Vec<(String, String)> {
+    let warnings = only_call(body).warnings.into_iter();
+    warnings.map(|warning| (warning.field.into_owned(), warning.reason.into_owned())).collect()
 }
 
 /// The one reason of a push without calls.

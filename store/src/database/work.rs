@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::WriteError;
-use crate::record;
+use crate::{gb18030, record};
 
 /// A kind of work: committed as a whole or not at all.
 pub trait Work {
@@ -452,13 +452,15 @@ impl CallWork {
 
 impl NewCall {
     fn new(call_id: String, report: &CallReport<'_>) -> Self {
-        let warnings = if report.warnings.is_empty() { None } else { serde_json::to_string(&report.warnings).ok() };
+        let (mut record, mut warnings) = (record::from_report(report), report.warnings.clone());
+        gb18030::fill(report, &mut record, &mut warnings);
+        let warnings = if warnings.is_empty() { None } else { serde_json::to_string(&warnings).ok() };
         Self {
             call_id,
             app_key: report.app_key.clone().into_owned(),
             icid: report.icid.clone().into_owned(),
             lasts: report.ttl_ms.map_or(Lasts::Until(report.claim_deadline), Lasts::For),
-            record: record::from_report(report),
+            record,
             cdr: report.cdr.as_ref().map(|cdr| Private::new(cdr.as_bytes().to_vec())),
             warnings,
         }
