@@ -296,6 +296,20 @@ async fn a_parked_cdr_is_released_with_a_corrected_text_and_stays_as_it_came() {
 }
 
 #[tokio::test]
+async fn a_parked_cdr_in_gbk_is_read_from_its_bytes() {
+    let store = Store::in_memory().await;
+    let json = cdr("session").to_string();
+    let (before, after) = json.split_once("order 7").unwrap();
+    let bytes = [before.as_bytes(), b"\xb6\xa9\xb5\xa5", after.as_bytes()].concat();
+    let raw = String::from_utf8_lossy(&bytes).into_owned();
+    let kept = json!({"reason": "r", "raw": raw, "rawBase64": BASE64_STANDARD.encode(&bytes)});
+    let release = parked(&store, &[kept]).await;
+    store.post(&release, "{}").await.expect(200);
+    let view = store.call(&call_id("session")).await;
+    assert_eq!((&view["record"]["userData"], &view["cdr"]), (&json!("订单"), &json!(BASE64_STANDARD.encode(&bytes))));
+}
+
+#[tokio::test]
 async fn p1_a_parked_cdr_whose_call_exists_is_refused_with_the_calls_id() {
     let store = Store::in_memory().await;
     store.push(PUSH_1, vec![call("session")]).await;
