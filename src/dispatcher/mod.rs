@@ -10,6 +10,7 @@ mod queues;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use privatenumber_cdr::{Contents, Field};
 use privatenumber_contract::{
     CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushId, PushVerdict, Skipped, paths,
 };
@@ -18,7 +19,7 @@ use serde::Serialize;
 use crate::admission::{Admission, Permit};
 use crate::callback::{self, Answer};
 use crate::config::{Config, HeadersMode};
-use crate::journal::{self, Event, Journal};
+use crate::journal::{self, Event, FieldWarning, Journal};
 use crate::now::Now;
 use crate::reply::Reply;
 use crate::request::{RequestHead, Text};
@@ -272,6 +273,25 @@ impl Dispatcher {
     /// Notes an event of a stream among the worker's own.
     pub fn note(&mut self, event: Event) {
         self.journal.push(event);
+    }
+
+    /// Notes what of a push's CDRs could not be used, or says nothing new.
+    pub fn note_oddities(&mut self, push_id: PushId, contents: &Contents<'_>) {
+        let Contents::Calls { calls, repeated, .. } = contents else { return };
+        if *repeated > 0 {
+            self.journal.push(Event::CdrsRepeated { push_id, count: *repeated });
+        }
+        let mut fields: Vec<FieldWarning> = Vec::new();
+        for warning in calls.iter().flat_map(|call| &call.warnings) {
+            let Some(field) = Field::named(&warning.field) else { continue };
+            match fields.iter_mut().find(|known| known.field == field) {
+                Some(known) => known.cdrs += 1,
+                None => fields.push(FieldWarning { field, cdrs: 1, reason: warning.reason.clone().into_owned() }),
+            }
+        }
+        if !fields.is_empty() {
+            self.journal.push(Event::CdrWarnings { push_id, fields });
+        }
     }
 
     /// Notes the reply to a push.
@@ -583,7 +603,8 @@ impl Dispatcher {
     }
 
     fn read_verdicts(&mut self, batch: &mut PushBatch, body: &[u8], now: Now) {
-        let Some(answer) = answers::batch(body) else { return };
+        let is_further = |push_id, place| batch.find(push_id).is_some_and(|request| request.is_further(place));
+        let Some(answer) = answers::batch(body, is_further) else { return };
         for result in &answer.pushes {
             let Some(request) = batch.find(result.push_id) else { continue };
             match result.verdict {

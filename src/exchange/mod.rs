@@ -8,10 +8,10 @@ mod intake;
 
 use std::borrow::Cow;
 
+use privatenumber_cdr::{Charset, Contents, Reader, decode};
 use privatenumber_contract::{Application, Push, PushId, Signature};
 
 use crate::callback::TraceContext;
-use crate::cdr::{Contents, Reader, decode};
 use crate::config::{Config, HeadersMode};
 use crate::dispatcher::Dispatcher;
 use crate::now::Now;
@@ -153,6 +153,7 @@ struct Signed {
     ak: Option<String>,
     scheme: &'static str,
     covered: [u8; 32],
+    charset: Charset,
     trace: Option<TraceContext>,
 }
 
@@ -423,13 +424,15 @@ fn claim_request(
     push_id: PushId,
     now: Now,
 ) -> Result<ClaimRequest, Reply> {
-    let text = decode(body);
+    let text = decode(body, signed.charset);
     let ttl_ms = config.store.claim_deadline_ms;
     let claim_deadline = now.wall_ms.saturating_add_unsigned(ttl_ms);
-    let reader = Reader { authenticator: &config.authenticator, app_key: &signed.app_key, claim_deadline, ttl_ms };
-    let (calls, parked, event) = match reader.read(&text).map_err(Reply::Invalid)? {
-        Contents::Calls { calls, parked } => (calls, parked, None),
-        Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),
+    let reader = Reader { app_key: &signed.app_key, ak: signed.ak.as_deref(), claim_deadline, ttl_ms };
+    let contents = reader.read(&text).map_err(Reply::Invalid)?;
+    dispatcher.note_oddities(push_id, &contents);
+    let (calls, further, parked, event) = match contents {
+        Contents::Calls { calls, further, parked, .. } => (calls, further, parked, None),
+        Contents::Event(event) => (Vec::new(), Vec::new(), Vec::new(), Some(event)),
     };
     let push = Push {
         push_id,
@@ -449,7 +452,7 @@ fn claim_request(
         event,
     };
     // A CDR's text, and what is taken from it.
-    let draft = Draft::new(&push, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
+    let draft = Draft::new(&push, further, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
     // A push without calls is pending, too.
     let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
     Ok(draft.admitted(permit, signed.trace, now))

@@ -124,6 +124,7 @@ const fn state(state: CallState) -> &'static str {
         CallState::MaybeSent => "maybe_sent",
         CallState::Skipped => "skipped",
         CallState::Unknown => "unknown",
+        CallState::Waiting => "waiting",
     }
 }
 

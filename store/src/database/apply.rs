@@ -1,19 +1,25 @@
 //! What a group of works does inside a transaction: who is granted a claim, which outcome counts, what a binding's next version is.
 //!
 //! All works of a group wait at the same moment, so nobody can tell in which order they are done. Registrations come first, so that a
-//! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then pushes.
+//! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then releases, so that
+//! the push they retire is a duplicate as well; then pushes; and works are granted last, so that a worker is given what just became one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use privatenumber_contract::{Binding, CallVerdict, OutcomeReport, Private, PushId, RegisteredBinding};
+use privatenumber_contract::{
+    Binding, CallVerdict, Outcome, OutcomeReport, Private, PushId, RegisteredBinding, Skipped, WaitFor, WithoutBinding,
+    limits,
+};
 use serde_json::value::RawValue;
 
 use super::EngineError;
-use super::transaction::{BindingRow, CallRow, Renewal, TextRow, Transaction};
+use super::release::{apply_parked_releases, apply_releases};
+use super::take::apply_takes;
+use super::transaction::{BindingRow, CallRow, NOBODY, Renewal, Standing, TextRow, Transaction, WaitRow};
 use super::work::{
     BindingDone, BindingWork, Bindings, CallDone, CallWork, NewCall, OutcomeResult, OutcomesDone, PushDone, PushWork,
-    Slot, TextWork, Unit,
+    Slot, TextWork, Unit, Work,
 };
 use crate::record;
 
@@ -24,11 +30,15 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     now_ms: i64,
 ) -> Result<(), EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut releases, mut parked_releases, mut takes) = (Vec::new(), Vec::new(), Vec::new());
     for unit in units {
         match unit {
             Unit::Push(slot) => pushes.push(&mut **slot),
             Unit::Outcomes(slot) => outcomes.push(&mut **slot),
             Unit::Binding(slot) => bindings.push(&mut **slot),
+            Unit::Release(slot) => releases.push(&mut **slot),
+            Unit::ParkedRelease(slot) => parked_releases.push(&mut **slot),
+            Unit::Works(slot) => takes.push(&mut **slot),
             Unit::Readiness(slot) => checks.push(&mut **slot),
         }
     }
@@ -38,14 +48,34 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     if !outcomes.is_empty() {
         apply_outcomes(transaction, &mut outcomes, now_ms)?;
     }
+    if !releases.is_empty() {
+        apply_releases(transaction, &mut releases, now_ms)?;
+    }
+    if !parked_releases.is_empty() {
+        apply_parked_releases(transaction, &mut parked_releases, now_ms)?;
+    }
     if !pushes.is_empty() {
         apply_pushes(transaction, &mut pushes, now_ms)?;
+    }
+    if !takes.is_empty() {
+        apply_takes(transaction, &mut takes, now_ms)?;
+    }
+    if !(pushes.is_empty() && outcomes.is_empty() && takes.is_empty()) {
+        let waiting = transaction.count_due(limits::WORKS_COUNTED, now_ms)?;
+        done_of(&mut pushes).for_each(|done| done.works_waiting = waiting);
+        done_of(&mut outcomes).for_each(|done| done.answer.works_waiting = waiting);
+        done_of(&mut takes).for_each(|done| done.works_waiting = waiting);
     }
     if !checks.is_empty() {
         transaction.write_readiness(now_ms)?;
         checks.into_iter().for_each(|check| check.result = Some(Ok(())));
     }
     Ok(())
+}
+
+/// What works came to that were done.
+fn done_of<'s, W: Work>(slots: &'s mut [&mut Slot<W>]) -> impl Iterator<Item = &'s mut W::Done> {
+    slots.iter_mut().filter_map(|slot| slot.result.as_mut()?.as_mut().ok())
 }
 
 fn apply_pushes<T: Transaction>(
@@ -66,7 +96,8 @@ fn apply_pushes<T: Transaction>(
     let events = works.iter().enumerate().filter_map(|(index, work)| Some((index, work.event.as_ref()?)));
     let events = keep_texts(&works, events, now_ms, |rows| transaction.keep_events(rows))?;
 
-    let mut done: Vec<PushDone> = calls.into_iter().map(|calls| PushDone { calls, ..PushDone::default() }).collect();
+    let mut done: Vec<PushDone> =
+        calls.into_iter().map(|(calls, skipped)| PushDone { calls, skipped, ..PushDone::default() }).collect();
     for (index, new) in parked {
         if let Some(done) = done.get_mut(index) {
             if new { done.parked_new += 1 } else { done.parked_repeated += 1 }
@@ -83,10 +114,9 @@ fn apply_pushes<T: Transaction>(
     Ok(())
 }
 
-/// Who holds a call's claim once the group is done.
+/// How a call stands once the calls of the group are recorded.
 struct Holder {
-    push_id: PushId,
-    has_outcome: bool,
+    standing: Standing,
     ak: Option<String>,
     record: Box<RawValue>,
     /// Whether the group recorded it, so that its deadline is new.
@@ -94,44 +124,59 @@ struct Holder {
 }
 
 /// The rule of P1: the claim goes to the first push that asks, and again to the same push while there is no outcome, with the record
-/// that is kept, whatever the deadline.
+/// that is kept, whatever the deadline. A call that waits is granted to no push: the one that brought it is told that it is held, any
+/// other that it is a duplicate, like the pushes that come once somebody holds it.
+///
+/// Returns for each work what its calls came to, and how many of them it brought to their end as skipped.
 fn apply_calls<T: Transaction>(
     transaction: &mut T,
     works: &[&PushWork],
     now_ms: i64,
-) -> Result<Vec<Vec<CallDone>>, EngineError> {
+) -> Result<Vec<(Vec<CallDone>, u64)>, EngineError> {
     let holders = holders(transaction, works, now_ms)?;
     let mut duplicates: HashMap<&str, i64> = HashMap::new();
     let mut renewals: HashMap<&str, Renewal<'_>> = HashMap::new();
     let mut done = Vec::with_capacity(works.len());
     for work in works {
         let mut results: Vec<CallDone> = Vec::with_capacity(work.calls.len());
+        let mut skipped = 0;
         for call in &work.calls {
             let result = match call {
-                CallWork::Unusable { call_id, .. } => {
-                    CallDone { verdict: CallVerdict::Parked, call_id: call_id.clone(), ak: None, record: None }
-                }
+                CallWork::Unusable { call_id, .. } => without_record(CallVerdict::Parked, call_id),
                 CallWork::Usable(call) => {
                     // A call that the push names twice is claimed for its first mention only, now and whenever the push asks again.
                     let first_mention = !results.iter().any(|result| result.call_id == call.call_id);
                     let holder = holders.get(call.call_id.as_str()).ok_or(EngineError::Conflict)?;
-                    if first_mention && holder.push_id == work.push_id && !holder.has_outcome {
-                        if !holder.new && matches!(call.lasts, super::work::Lasts::For(_)) {
-                            let claim_deadline = call.lasts.deadline(now_ms);
-                            let call_id = call.call_id.as_str();
-                            renewals.insert(call_id, Renewal { call_id, push_id: work.push_id, claim_deadline });
+                    match holder.standing {
+                        Standing::Granted { push_id, has_outcome: false }
+                            if push_id == work.push_id && first_mention =>
+                        {
+                            if !holder.new && matches!(call.lasts, super::work::Lasts::For(_)) {
+                                let claim_deadline = call.lasts.deadline(now_ms);
+                                let call_id = call.call_id.as_str();
+                                renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
+                            }
+                            claimed(call, holder)
                         }
-                        claimed(call, holder)
-                    } else {
-                        *duplicates.entry(&call.call_id).or_default() += 1;
-                        let call_id = call.call_id.clone();
-                        CallDone { verdict: CallVerdict::Duplicate, call_id, ak: None, record: None }
+                        Standing::Held { brought_by } if brought_by == work.push_id && first_mention => {
+                            without_record(CallVerdict::Held, &call.call_id)
+                        }
+                        Standing::Granted { push_id, has_outcome: true }
+                            if push_id == work.push_id && first_mention && holder.new =>
+                        {
+                            skipped += 1;
+                            without_record(CallVerdict::Duplicate, &call.call_id)
+                        }
+                        _ => {
+                            *duplicates.entry(&call.call_id).or_default() += 1;
+                            without_record(CallVerdict::Duplicate, &call.call_id)
+                        }
                     }
                 }
             };
             results.push(result);
         }
-        done.push(results);
+        done.push((results, skipped));
     }
     if !renewals.is_empty() {
         transaction.renew(&renewals.into_values().collect::<Vec<_>>())?;
@@ -140,6 +185,10 @@ fn apply_calls<T: Transaction>(
         transaction.count_duplicates(&duplicates.into_iter().collect::<Vec<_>>())?;
     }
     Ok(done)
+}
+
+fn without_record(verdict: CallVerdict, call_id: &str) -> CallDone {
+    CallDone { verdict, call_id: call_id.to_owned(), ak: None, record: None }
 }
 
 fn claimed(call: &NewCall, holder: &Holder) -> CallDone {
@@ -151,7 +200,50 @@ fn claimed(call: &NewCall, holder: &Holder) -> CallDone {
     }
 }
 
-/// Records the calls that are new, and says of every call of the group who holds its claim.
+/// A call that may be new, as it is recorded then.
+struct Prepared<'w> {
+    work: &'w PushWork,
+    call: &'w NewCall,
+    ak: Option<String>,
+    record: Box<RawValue>,
+    start: Start,
+}
+
+/// What becomes of a new call.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Its push is granted the claim.
+    Claimed,
+    /// It waits for its binding up to this moment.
+    Held { due_at: i64 },
+    /// It ends as skipped.
+    Skipped,
+}
+
+impl Prepared<'_> {
+    fn row(&self, now_ms: i64) -> CallRow<'_> {
+        CallRow {
+            call: self.call,
+            push_id: if matches!(self.start, Start::Held { .. }) { NOBODY } else { self.work.push_id },
+            received_at: self.work.received.at(now_ms),
+            claim_deadline: self.call.lasts.deadline(now_ms),
+            ak: self.ak.as_deref(),
+            record: self.record.get(),
+        }
+    }
+
+    /// How the call stands once it is recorded.
+    fn standing(&self) -> Standing {
+        let push_id = self.work.push_id;
+        match self.start {
+            Start::Claimed => Standing::Granted { push_id, has_outcome: false },
+            Start::Held { .. } => Standing::Held { brought_by: push_id },
+            Start::Skipped => Standing::Granted { push_id, has_outcome: true },
+        }
+    }
+}
+
+/// Records the calls that are new, and says of every call of the group how it stands.
 fn holders<'w, T: Transaction>(
     transaction: &mut T,
     works: &[&'w PushWork],
@@ -173,33 +265,43 @@ fn holders<'w, T: Transaction>(
     if firsts.is_empty() {
         return Ok(holders);
     }
-    let bindings = bindings_of(transaction, &firsts)?;
+    let bindings = bindings_of(transaction, firsts.iter().map(|(_, call)| call.record.subscription_id.as_deref()))?;
     let mut prepared = Vec::with_capacity(firsts.len());
-    for (_, call) in &firsts {
-        prepared.push(prepare(call, &bindings, now_ms)?);
+    for (work, call) in firsts {
+        prepared.push(prepare(work, call, &bindings, now_ms)?);
     }
-    let rows: Vec<CallRow<'_>> = firsts
-        .iter()
-        .zip(&prepared)
-        .map(|((work, call), (ak, record))| CallRow {
-            call,
-            push_id: work.push_id,
-            received_at: work.received.at(now_ms),
-            claim_deadline: call.lasts.deadline(now_ms),
-            ak: ak.as_deref(),
-            record: record.get(),
-        })
-        .collect();
+    let rows: Vec<CallRow<'_>> = prepared.iter().map(|prepared| prepared.row(now_ms)).collect();
     let inserted = transaction.insert_calls(&rows, now_ms)?;
     drop(rows);
-    let mut met = Vec::new();
-    for (((work, call), (ak, record)), inserted) in firsts.into_iter().zip(prepared).zip(inserted) {
-        if inserted {
-            let holder = Holder { push_id: work.push_id, has_outcome: false, ak, record, new: true };
-            holders.insert(&call.call_id, holder);
-        } else {
-            met.push(call.call_id.as_str());
+    let (mut met, mut held, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    for (prepared, inserted) in prepared.into_iter().zip(inserted) {
+        let Prepared { work, call, .. } = prepared;
+        let call_id = call.call_id.as_str();
+        if !inserted {
+            met.push(call_id);
+            continue;
         }
+        match prepared.start {
+            Start::Claimed => {}
+            Start::Held { due_at } => {
+                let brought_by = Some(work.push_id);
+                held.push(WaitRow { call_id, waits_for: WaitFor::Binding, due_at, brought_by });
+            }
+            Start::Skipped => skipped.push(OutcomeReport {
+                call_id: call.call_id.clone(),
+                push_id: work.push_id,
+                outcome: Outcome::Skipped { reason: Skipped::NoBinding },
+                duration_ms: None,
+            }),
+        }
+        let standing = prepared.standing();
+        holders.insert(call_id, Holder { standing, ak: prepared.ak, record: prepared.record, new: true });
+    }
+    if !held.is_empty() {
+        transaction.wait(&held, now_ms)?;
+    }
+    if !skipped.is_empty() {
+        transaction.write_outcomes(&skipped.iter().collect::<Vec<_>>(), now_ms)?;
     }
     if !met.is_empty() {
         let mut claims = transaction.claims(&met)?;
@@ -207,30 +309,47 @@ fn holders<'w, T: Transaction>(
             // Neither recorded now nor there before: another writer's row that is not visible yet. Never a duplicate.
             let claim = claims.remove(call_id).ok_or(EngineError::Conflict)?;
             let record = RawValue::from_string(claim.record).map_err(EngineError::corrupt)?;
-            let (push_id, has_outcome, ak) = (claim.push_id, claim.has_outcome, claim.ak);
-            holders.insert(call_id, Holder { push_id, has_outcome, ak, record, new: false });
+            holders.insert(call_id, Holder { standing: claim.standing, ak: claim.ak, record, new: false });
         }
     }
     Ok(holders)
 }
 
-fn bindings_of<T: Transaction>(transaction: &mut T, calls: &[(&PushWork, &NewCall)]) -> Result<Bindings, EngineError> {
-    let mut ids: Vec<&str> = calls.iter().filter_map(|(_, call)| call.record.subscription_id.as_deref()).collect();
+/// The bindings that are registered under these ids.
+pub(super) fn bindings_of<'i, T: Transaction>(
+    transaction: &mut T,
+    ids: impl Iterator<Item = Option<&'i str>>,
+) -> Result<Bindings, EngineError> {
+    let mut ids: Vec<&str> = ids.flatten().collect();
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() { Ok(Bindings::new()) } else { transaction.bindings(&ids) }
 }
 
-/// The `ak` and the record as JSON of a call that may be new.
-fn prepare(call: &NewCall, bindings: &Bindings, now_ms: i64) -> Result<(Option<String>, Box<RawValue>), EngineError> {
+fn prepare<'w>(
+    work: &'w PushWork,
+    call: &'w NewCall,
+    bindings: &Bindings,
+    now_ms: i64,
+) -> Result<Prepared<'w>, EngineError> {
     let binding = call.record.subscription_id.as_deref().and_then(|id| bindings.get(id));
     let mut record = match binding {
         Some(registered) => record::with_binding(&call.record, &registered.binding),
         None => call.record.clone(),
     };
     record.updated_at = Some(now_ms);
+    let start = match work.without_binding {
+        _ if binding.is_some() => Start::Claimed,
+        WithoutBinding::Deliver => Start::Claimed,
+        // Nothing can come that is worth waiting for.
+        WithoutBinding::Hold(_) if !call.can_be_bound() => Start::Claimed,
+        WithoutBinding::Hold(seconds) => {
+            Start::Held { due_at: now_ms.saturating_add(i64::from(seconds).saturating_mul(1000)) }
+        }
+        WithoutBinding::Skip => Start::Skipped,
+    };
     let text = serde_json::value::to_raw_value(&record).map_err(EngineError::corrupt)?;
-    Ok((record.ak, text))
+    Ok(Prepared { work, call, ak: record.ak, record: text, start })
 }
 
 /// Keeps texts, each once; says for each mention which work it belongs to and whether the text was new.
@@ -257,6 +376,7 @@ fn keep_texts<'w>(
             None => rows.push(TextRow {
                 text,
                 app_key: &work.app_key,
+                ak: work.ak.as_deref(),
                 received_at: work.received.at(now_ms),
                 first_push: work.push_id,
                 last_push: work.push_id,
@@ -306,7 +426,7 @@ fn apply_outcomes<T: Transaction>(
         .zip(written)
         .map(|(report, written)| match claims.get(&report.call_id) {
             _ if written => OutcomeResult::Recorded,
-            Some(claim) if claim.push_id == report.push_id => OutcomeResult::Repeated,
+            Some(claim) if claim.standing == held_by(report.push_id) => OutcomeResult::Repeated,
             _ => OutcomeResult::Refused,
         })
         .collect();
@@ -327,6 +447,11 @@ fn apply_outcomes<T: Transaction>(
         batch.result = Some(Ok(done));
     }
     Ok(())
+}
+
+/// How a call stands whose outcome this push has reported.
+fn held_by(push_id: PushId) -> Standing {
+    Standing::Granted { push_id, has_outcome: true }
 }
 
 fn apply_bindings<T: Transaction>(
@@ -363,5 +488,9 @@ fn apply_bindings<T: Transaction>(
         .iter()
         .map(|(subscription_id, version, binding)| BindingRow { subscription_id, version: *version, binding })
         .collect();
-    transaction.insert_bindings(&rows, now_ms)
+    transaction.insert_bindings(&rows, now_ms)?;
+    let mut ids: Vec<&str> = rows.iter().map(|row| row.subscription_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    transaction.bindings_came(&ids, now_ms)
 }

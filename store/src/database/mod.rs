@@ -3,7 +3,9 @@
 mod apply;
 mod group;
 mod query;
+mod release;
 mod sqlite;
+mod take;
 mod transaction;
 mod work;
 
@@ -12,11 +14,12 @@ use std::time::Duration;
 
 use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
 
-pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, Since};
+pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, WaitingCalls};
 use transaction::ReadEngine;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, OutcomeResult, OutcomesDone, PushDone,
-    PushWork, Readiness, Received, Requester, Slot, TextWork, Unit, Waiting, Work,
+    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
+    ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
+    Requester, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
 
 /// Why a work was not committed.
@@ -218,6 +221,36 @@ impl Database {
     pub async fn parked(&self, page: &Page) -> Result<ParkedPage, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.parked(page).await?),
+        }
+    }
+
+    /// One parked CDR, to be read again.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn parked_text(&self, number: i64) -> Result<Option<ParkedText>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.parked_text(number).await?),
+        }
+    }
+
+    /// The ids of the newest calls that pass `filter`, but for those whose data was erased; at most `most`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn releasable(&self, filter: &CallFilter, most: u32, now_ms: i64) -> Result<Vec<String>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.releasable(filter, most, now_ms).await?),
+        }
+    }
+
+    /// How many calls wait at `now_ms` (epoch milliseconds).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.waiting(now_ms).await?),
         }
     }
 
