@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::configuration::{Configuration, HeadersMode};
-use harness::http;
 use harness::memory::Resident;
 use harness::raw::{self, http2};
-use harness::wait;
+use harness::{http, open_files, wait};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use privatenumber_sim::business::Temper;
 use privatenumber_sim::huawei::push_body;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::world::{PATIENCE, World, cdrs};
@@ -192,6 +192,11 @@ struct Attack {
     sent: usize,
 }
 
+/// An attack takes thousands of open files, and both cores of a small machine: there is one at a time.
+static ATTACKS: Mutex<()> = Mutex::const_new(());
+/// The open files that the largest attack takes here, and in Envoy.
+const OPEN_FILES: u64 = 16_384;
+
 /// Somebody's calls, beside an attack.
 struct Beside {
     world: World,
@@ -200,11 +205,15 @@ struct Beside {
     calls: usize,
     /// What the gateway held right before the attack, bytes.
     before: u64,
+    /// Given on when everything else has ended.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Beside {
     /// A gateway in which calls are pending.
     async fn start(name: &str, mode: HeadersMode) -> Result<Self> {
+        let turn = ATTACKS.lock().await;
+        open_files::allow(OPEN_FILES)?;
         let change =
             |options: harness::gateway::Options| options.concurrency(WORKERS).change(Configuration::http2_as_well);
         let mut world = World::with(name, mode, &[], change).await?;
@@ -220,7 +229,7 @@ impl Beside {
         }
         let pid = world.gateway.process().pid();
         Resident::forget_peak(pid)?;
-        Ok(Self { before: Resident::of(pid)?.now, world, mode, calls: PENDING })
+        Ok(Self { _turn: turn, before: Resident::of(pid)?.now, world, mode, calls: PENDING })
     }
 
     fn address(&self) -> String {
