@@ -5,7 +5,7 @@ use std::fmt;
 
 use privatenumber_contract::{Warning, hashed_icid};
 
-use crate::members::Members;
+use crate::members::{Member, Members};
 use crate::value::{self, Expected, Found};
 
 /// Longest texts that are taken, in characters: more than is documented, because Huawei has lengthened such fields before.
@@ -212,8 +212,8 @@ impl<'a> Fields<'a> {
             optional: [Value::default(); Field::ALL.len()],
             warnings: Vec::new(),
         };
-        for (key, text) in Members::of(source.text) {
-            if !key.contains('\\') {
+        for Member { key, escaped, value: text } in Members::of(source.text) {
+            if !escaped {
                 fields.add(key, text);
             } else if let Ok(key) = serde_json::from_str::<String>(&format!("\"{key}\"")) {
                 fields.add(&key, text);

@@ -3,11 +3,22 @@
 //! serde_json has checked the whole push when the CDRs are looked into. To find the members again costs less this way, and a key
 //! that stands twice is no error here. Text that is not well formed ends the members early; nothing else happens.
 
-/// The members of an object, in their order: each key as it stands between its quotes, and the text of its value.
+/// The members of an object, in their order.
 pub(crate) struct Members<'a> {
     text: &'a str,
     /// Where the next member is looked for.
     at: usize,
+}
+
+/// A member of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member<'a> {
+    /// The key as it stands between its quotes.
+    pub key: &'a str,
+    /// Whether the key has escapes.
+    pub escaped: bool,
+    /// The text of the value.
+    pub value: &'a str,
 }
 
 impl<'a> Members<'a> {
@@ -16,52 +27,74 @@ impl<'a> Members<'a> {
         Self { text: object, at: 1 }
     }
 
-    fn rest(&self) -> &'a [u8] {
-        self.text.as_bytes().get(self.at..).unwrap_or_default()
-    }
-
-    /// Goes on to the next byte that is not white space, a comma or a colon.
-    fn skip_between(&mut self) {
-        let is_between = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b',' | b':');
-        self.at += self.rest().iter().take_while(|byte| is_between(byte)).count();
+    /// What is left from the next byte on that is not white space, a comma or a colon.
+    fn rest(&mut self) -> &'a [u8] {
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\n' | b'\r' | b'\t' | b',' | b':') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at..).unwrap_or_default()
     }
 }
 
 impl<'a> Iterator for Members<'a> {
-    type Item = (&'a str, &'a str);
+    type Item = Member<'a>;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.skip_between();
-        let key = self.at..self.at + string_length(self.rest())?;
-        self.at = key.end;
-        self.skip_between();
-        let value = self.at..self.at + value_length(self.rest())?;
-        self.at = value.end;
-        Some((self.text.get(key.start + 1..key.end - 1)?, self.text.get(value)?))
+    fn next(&mut self) -> Option<Member<'a>> {
+        let (length, escaped) = string_length(self.rest())?;
+        let key = self.text.get(self.at + 1..self.at + length - 1)?;
+        self.at += length;
+        let length = value_length(self.rest())?;
+        let value = self.text.get(self.at..self.at + length)?;
+        self.at += length;
+        Some(Member { key, escaped, value })
     }
 }
 
-/// How long the string is with which `text` begins, its quotes included.
-fn string_length(text: &[u8]) -> Option<usize> {
-    let mut length = 1;
+/// How long the string is with which `text` begins, its quotes included, and whether it has escapes.
+fn string_length(text: &[u8]) -> Option<(usize, bool)> {
+    let (mut length, mut escaped) = (1, false);
     if text.first() != Some(&b'"') {
         return None;
     }
     loop {
         let rest = text.get(length..)?;
-        let ends = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-        length += ends + 1;
-        match rest.get(ends) {
-            Some(b'\\') => length += 1,
-            _ => return Some(length),
+        let end = quote_or_backslash(rest)?;
+        length += end + 1;
+        if rest.get(end) == Some(&b'"') {
+            return Some((length, escaped));
+        }
+        length += 1;
+        escaped = true;
+    }
+}
+
+/// Where the first quote or backslash stands. Eight bytes are looked at together: strings are most of a CDR.
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    const fn each(byte: u8) -> u64 {
+        u64::from_le_bytes([byte; 8])
+    }
+    /// The highest bit of each byte of `word` that is `byte`; above the first such byte also of others.
+    const fn equal(word: u64, byte: u8) -> u64 {
+        let difference = word ^ each(byte);
+        difference.wrapping_sub(each(1)) & !difference & each(0x80)
+    }
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = equal(word, b'"') | equal(word, b'\\');
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }
     }
+    let place = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(words.len() * 8 + place)
 }
 
 /// How long the value is with which `text` begins.
 fn value_length(text: &[u8]) -> Option<usize> {
     match text.first()? {
-        b'"' => string_length(text),
+        b'"' => string_length(text).map(|(length, _)| length),
         b'{' | b'[' => nested_length(text),
         _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')),
     }
@@ -76,7 +109,7 @@ fn nested_length(text: &[u8]) -> Option<usize> {
         length += next;
         match rest.get(next)? {
             b'"' => {
-                length += string_length(rest.get(next..)?)?;
+                length += string_length(rest.get(next..)?)?.0;
                 continue;
             }
             b'{' | b'[' => depth += 1,
@@ -99,7 +132,7 @@ mod tests {
     use super::Members;
 
     fn members(object: &str) -> Vec<(&str, &str)> {
-        Members::of(object).collect()
+        Members::of(object).map(|member| (member.key, member.value)).collect()
     }
 
     #[test]
@@ -109,6 +142,17 @@ mod tests {
         assert_eq!(members(object), expected);
         assert_eq!(members("{}"), []);
         assert_eq!(members("{ }"), []);
+    }
+
+    #[test]
+    fn the_end_of_a_string_is_found_at_any_place() {
+        for length in 0..40 {
+            for end in ["\"", "\\\""] {
+                let text = format!("{}{end}\"\\\"", "!é#[]"[..1].repeat(length));
+                assert_eq!(super::quote_or_backslash(text.as_bytes()), Some(length), "{text}");
+                assert_eq!(super::quote_or_backslash(&text.as_bytes()[..length]), None);
+            }
+        }
     }
 
     #[test]

@@ -145,6 +145,12 @@ pub(crate) fn key_part(value: &str) -> Result<Option<Cow<'_, str>>, Found> {
 /// The value as a moment, epoch milliseconds: a text of a form that [`time::parse`] knows, or the 13 digits of epoch milliseconds
 /// as text or number.
 pub(crate) fn moment(value: &str) -> Result<Option<i64>, Found> {
+    // What is read this way has no escapes to look for.
+    if let Some(usual) = value.len().checked_sub(1).and_then(|end| value.get(1..end)).and_then(time::parse_usual)
+        && Found::kind_of(value) == Found::Text
+    {
+        return Ok(Some(usual));
+    }
     let text = match text(value, LONGEST_MOMENT)? {
         None => return Ok(None),
         Some(text) => text,
