@@ -1,24 +1,15 @@
-//! The members of a JSON object whose text is known to be well formed, without checking it a second time.
+//! The members of a JSON object, found without checking that it is JSON.
 //!
-//! serde_json has checked the whole push when the CDRs are looked into. To find the members again costs less this way, and a key
-//! that stands twice is no error here. Text that is not well formed ends the members early; nothing else happens.
+//! serde_json does that, once. To find members costs less this way, and a key that stands twice is no error here. Text that is not well
+//! formed ends the members early or divides it somewhere; nothing else happens.
+
+use std::ops::Range;
 
 /// The members of an object, in their order.
 pub(crate) struct Members<'a> {
     text: &'a str,
     /// Where the next member is looked for.
     at: usize,
-}
-
-/// A member of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Member<'a> {
-    /// The key as it stands between its quotes.
-    pub key: &'a str,
-    /// Whether the key has escapes.
-    pub escaped: bool,
-    /// The text of the value.
-    pub value: &'a str,
 }
 
 impl<'a> Members<'a> {
@@ -35,20 +26,60 @@ impl<'a> Members<'a> {
         }
         bytes.get(self.at..).unwrap_or_default()
     }
-}
 
-impl<'a> Iterator for Members<'a> {
-    type Item = Member<'a>;
-
-    fn next(&mut self) -> Option<Member<'a>> {
+    /// The next key, and whether it has escapes. Its value comes next.
+    pub fn key(&mut self) -> Option<(&'a str, bool)> {
         let (length, escaped) = string_length(self.rest())?;
         let key = self.text.get(self.at + 1..self.at + length - 1)?;
         self.at += length;
+        Some((key, escaped))
+    }
+
+    /// The text of the value that comes next.
+    pub fn value(&mut self) -> Option<&'a str> {
         let length = value_length(self.rest())?;
         let value = self.text.get(self.at..self.at + length)?;
         self.at += length;
-        Some(Member { key, escaped, value })
+        Some(value)
     }
+
+    /// Passes over the rest of the object. Returns how long it is from its first brace to its last.
+    pub fn end(mut self) -> Option<usize> {
+        (self.rest().first() == Some(&b'}')).then_some(self.at + 1)
+    }
+
+    /// Divides the value that comes next into elements, if it is an array, and passes over it: nothing but they, commas and white
+    /// space is in it. `element` is given the text from each element on, and returns how long that element is. Returns where the array
+    /// stands in the object's text, its brackets included.
+    pub fn array(&mut self, mut element: impl FnMut(&'a str) -> Option<usize>) -> Option<Range<usize>> {
+        if self.rest().first() != Some(&b'[') {
+            return None;
+        }
+        let mut at = self.at + 1;
+        let next = |at: &mut usize| {
+            let rest = self.text.get(*at..)?.trim_ascii_start();
+            *at = self.text.len() - rest.len();
+            Some(rest)
+        };
+        if !next(&mut at)?.starts_with(']') {
+            loop {
+                at += element(next(&mut at)?)?;
+                match next(&mut at)?.as_bytes().first()? {
+                    b',' => at += 1,
+                    b']' => break,
+                    _ => return None,
+                }
+            }
+        }
+        let place = self.at..at + 1;
+        self.at = place.end;
+        Some(place)
+    }
+}
+
+/// How long the value is with which `text` begins.
+pub(crate) fn length(text: &str) -> Option<usize> {
+    value_length(text.as_bytes())
 }
 
 /// How long the string is with which `text` begins, its quotes included, and whether it has escapes.
@@ -96,7 +127,7 @@ fn value_length(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b'"' => string_length(text).map(|(length, _)| length),
         b'{' | b'[' => nested_length(text),
-        _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')),
+        _ => text.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t')),
     }
 }
 
@@ -132,7 +163,8 @@ mod tests {
     use super::Members;
 
     fn members(object: &str) -> Vec<(&str, &str)> {
-        Members::of(object).map(|member| (member.key, member.value)).collect()
+        let mut members = Members::of(object);
+        std::iter::from_fn(|| Some((members.key()?.0, members.value()?))).collect()
     }
 
     #[test]
@@ -142,6 +174,29 @@ mod tests {
         assert_eq!(members(object), expected);
         assert_eq!(members("{}"), []);
         assert_eq!(members("{ }"), []);
+    }
+
+    #[test]
+    fn an_array_is_divided_into_its_elements() {
+        let array = |text: &'static str| {
+            let mut elements = Vec::new();
+            let place = Members { text, at: 0 }.array(|rest| {
+                let length = super::length(rest)?;
+                elements.push(&rest[..length]);
+                Some(length)
+            })?;
+            assert_eq!(place, 0..text.rfind(']').unwrap() + 1);
+            Some(elements)
+        };
+        assert_eq!(array("[]"), Some(vec![]));
+        assert_eq!(array("[ ] x"), Some(vec![]));
+        assert_eq!(array("[{\"]\":[]} , 1]"), Some(vec!["{\"]\":[]}", "1"]));
+        // Not JSON, which whoever reads the elements will find.
+        assert_eq!(array("[1,]"), Some(vec!["1", ""]));
+        assert_eq!(array("[,]"), Some(vec!["", ""]));
+        for text in ["{}", "", "[", "[1", "[1 2]", "[\"", "[}"] {
+            assert_eq!(array(text), None, "{text}");
+        }
     }
 
     #[test]

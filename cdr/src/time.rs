@@ -32,11 +32,11 @@ pub(crate) fn parse_epoch_ms(text: &str) -> Option<i64> {
 }
 
 fn parse_tolerantly(text: &str) -> Option<i64> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let (clock, has_t) = match rest.strip_prefix('T') {
         Some(clock) => (clock, true),
-        None => (rest.trim_start(), false),
+        None => (rest.trim_ascii_start(), false),
     };
     if clock.len() == rest.len() {
         return None;
@@ -47,7 +47,7 @@ fn parse_tolerantly(text: &str) -> Option<i64> {
         None => ("0", rest),
     };
     let milliseconds = fraction_ms(fraction)?;
-    let offset = match zone.trim_start() {
+    let offset = match zone.trim_ascii_start() {
         "" if has_t => return None,
         "" => 0,
         zone => offset_ms(zone)?,
