@@ -41,8 +41,11 @@ impl CallKey<'_> {
 /// last. So that no odd form gives one call two keys or two calls one.
 pub fn hashed_icid(value: &[u8]) -> String {
     let digest = Sha256::digest(value);
-    let digits = digest.as_chunks::<16>().0.iter().flat_map(hex).map(char::from);
-    "sha256:".chars().chain(digits).collect()
+    let mut text = String::from("sha256:");
+    for half in digest.as_chunks::<16>().0 {
+        text.push_str(std::str::from_utf8(&hex(half)).unwrap_or_default());
+    }
+    text
 }
 
 /// Where a call stands.

@@ -264,11 +264,16 @@ fn cdr(
     let is_bad = random.chance(150);
     if is_bad {
         match random.between(0, 3) {
-            0 => set(&mut cdr, "direction", json!(7)),
-            1 => set(&mut cdr, "bindNum", json!("")),
+            0 => set(&mut cdr, "sessionId", json!([session_id])),
+            1 => set(&mut cdr, "subscriptionId", json!({})),
             2 => set(&mut cdr, "appKey", json!("app-of-somebody-else")),
-            _ => set(&mut cdr, "callInTime", json!(1_767_580_203)),
+            _ => set(&mut cdr, "appKey", json!("")),
         }
+    } else if number.is_multiple_of(7) {
+        // What cannot be used costs no call.
+        set(&mut cdr, "direction", json!(7));
+        set(&mut cdr, "bindNum", json!(""));
+        set(&mut cdr, "callInTime", json!(1_767_580_203));
     }
     let key = CallKey { app_key: &app_key, session_id: Private::new(session_id.as_str()), icid: &icid };
     let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak });

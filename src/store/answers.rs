@@ -130,10 +130,10 @@ impl<'a> Claims<'a> {
         let mut claims = BTreeMap::new();
         let mut doubt = Doubt::default();
         for (call_id, push, place) in self.all {
-            match claims.get(call_id) {
-                None => drop(claims.insert(call_id, push)),
-                Some(other) if *other == push && is_further(push, place) => doubt.further.push((push, place)),
-                Some(other) => doubt.void.extend([*other, push]),
+            match claims.insert(call_id, push) {
+                None => {}
+                Some(other) if other == push && is_further(push, place) => doubt.further.push((push, place)),
+                Some(other) => doubt.void.extend([other, push]),
             }
         }
         doubt
