@@ -70,8 +70,11 @@ impl<H: Host> Worker<H> {
     /// A worker without work.
     pub fn new(config: Rc<Config>, host: H) -> Self {
         let now = host.now();
+        // Only what takes works needs it.
+        let drawn = if config.store.work_interval_ms > 0 { host.random() } else { None };
+        let seed = drawn.map_or(0, |[a, b, c, d, e, f, g, h, ..]| u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         let worker = Self {
-            dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
+            dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config), seed, now)),
             config,
             host,
             lately: Cell::new(now),
@@ -87,6 +90,7 @@ impl<H: Host> Worker<H> {
         };
         worker.publish(now);
         worker.tell();
+        worker.schedule(now);
         worker
     }
 
@@ -272,6 +276,7 @@ impl<H: Host> Worker<H> {
         self.dispatcher.borrow_mut().end_patience(now);
         // Streams first: their answers are ready, and requests take time to leave.
         self.answer_streams();
+        self.begin_works(now);
         loop {
             // Taken out before the host is asked: nothing may be borrowed while it is at work.
             let Some(request) = self.dispatcher.borrow_mut().poll(now) else { break };
@@ -288,6 +293,16 @@ impl<H: Host> Worker<H> {
             self.tell();
         }
         self.schedule(now);
+    }
+
+    /// Draws a request for works, if one is due.
+    fn begin_works(&self, now: Now) {
+        // Taken out before the host is asked: nothing may be borrowed while it is at work.
+        let is_due = self.dispatcher.borrow().begins_works(now);
+        if is_due {
+            let push_id = self.host.random().map(PushId::from_bytes);
+            self.dispatcher.borrow_mut().begin_works(push_id, now);
+        }
     }
 
     /// Asks the host for a wake-up, unless one is on its way. `false` if the host cannot.
@@ -407,8 +422,9 @@ impl<H: Host> Worker<H> {
     }
 }
 
-/// The timer's period for a pause of this many milliseconds. There are few, so that the timer is seldom changed; a pause that is not
-/// over when the timer ticks is looked at again.
+/// The timer's period for a pause of this many milliseconds. Of short ones there are few, so that the timer is seldom changed; a pause
+/// that is not over when the timer ticks is looked at again. A long one is waited for as a whole: an idle worker is not woken for
+/// nothing.
 fn period_of(pause_ms: u64) -> u64 {
     match pause_ms {
         0..=1 => 1,
@@ -416,7 +432,8 @@ fn period_of(pause_ms: u64) -> u64 {
         3..=5 => 5,
         6..=99 => 20,
         100..=499 => 100,
-        _ => 500,
+        500..=999 => 500,
+        _ => pause_ms,
     }
 }
 
