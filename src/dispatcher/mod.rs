@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use privatenumber_contract::{
     CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushAnswer, PushId, PushVerdict, Skipped,
-    paths,
+    limits, paths,
 };
 use serde::Serialize;
 
@@ -118,7 +118,7 @@ pub struct Gauges {
     pub claims_outstanding: usize,
     /// Pushes that are held until they are complete and answered.
     pub pushes_held: usize,
-    /// Calls anywhere between their push and the store's receipt for their outcome, and works that are asked for.
+    /// Calls anywhere between their push and the store's receipt for their outcome, and works that are asked for again.
     pub pending_calls: usize,
     /// What those calls hold, and pushes that are held, bytes.
     pub pending_bytes: usize,
@@ -431,14 +431,15 @@ impl Dispatcher {
 
     /// How much of everything there is.
     pub fn gauges(&self) -> Gauges {
+        let asked_for = self.works.asked_for();
         Gauges {
             callbacks_in_flight: self.queues.in_flight(),
             callback_queue: self.queues.waiting() + self.refused.len(),
             outcome_backlog: self.backlog.len(),
             claims_outstanding: self.claims.len(),
             pushes_held: self.streams.len(),
-            pending_calls: self.admission.calls(),
-            pending_bytes: self.admission.bytes(),
+            pending_calls: self.admission.calls().saturating_sub(asked_for),
+            pending_bytes: self.admission.bytes().saturating_sub(asked_for * limits::CALL_ANSWER_BYTES),
         }
     }
 

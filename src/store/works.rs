@@ -98,7 +98,8 @@ pub(crate) struct Works {
     reported_at: Option<u64>,
     /// The request that leaves next, and when, a monotonic moment.
     next: Option<(u64, Take)>,
-    is_under_way: bool,
+    /// A request that is under way: how many works it may bring that nobody knows of yet.
+    under_way: Option<usize>,
 }
 
 impl Works {
@@ -115,7 +116,7 @@ impl Works {
             not_before: 0,
             reported_at: None,
             next: None,
-            is_under_way: false,
+            under_way: None,
         }
     }
 
@@ -135,7 +136,7 @@ impl Works {
 
     /// When something is to be done, a monotonic moment. `is_full`: there is no room for works. A draining worker begins nothing.
     pub fn due(&self, draining: bool, is_full: bool) -> Option<u64> {
-        if self.is_under_way {
+        if self.under_way.is_some() {
             return None;
         }
         match &self.next {
@@ -146,7 +147,7 @@ impl Works {
 
     /// When a new request is to be drawn.
     fn begins_at(&self, draining: bool, is_full: bool) -> Option<u64> {
-        let idle_at = self.idle_at.filter(|_| !draining && !self.is_under_way && self.next.is_none())?;
+        let idle_at = self.idle_at.filter(|_| !draining && self.under_way.is_none() && self.next.is_none())?;
         let wanted_at = if self.are_waiting && !is_full { 0 } else { idle_at };
         Some(wanted_at.max(self.not_before))
     }
@@ -173,13 +174,19 @@ impl Works {
     pub fn take(&mut self, now: Now) -> Option<Take> {
         let (_, mut take) = self.next.take_if(|(due, _)| *due <= now.monotonic_ms)?;
         take.sent_at = now.monotonic_ms;
-        self.is_under_way = true;
+        self.under_way = Some(if take.may_hold { 0 } else { take.most });
         Some(take)
+    }
+
+    /// For how many works room is kept only because the store was just asked for the first time. They do not count as pending: nearly
+    /// always there are none.
+    pub fn asked_for(&self) -> usize {
+        self.under_way.unwrap_or(0)
     }
 
     /// The store answered a request with so many works.
     pub fn answered(&mut self, works: usize, works_waiting: u64, store: &config::Store, now: Now) {
-        self.is_under_way = false;
+        self.under_way = None;
         self.reported_at = None;
         self.not_before = if works > 0 { 0 } else { now.monotonic_ms.saturating_add(NONE_LEFT_MS) };
         self.heard(works_waiting, store, now);
@@ -190,7 +197,7 @@ impl Works {
     ///
     /// A request under which the store may have granted something is repeated; any other gives its room back.
     pub fn unanswered(&mut self, mut take: Take, instead: NoAnswer, store: &config::Store, now: Now) -> (u64, bool) {
-        self.is_under_way = false;
+        self.under_way = None;
         let is_reported = self.reported_at.is_some_and(|reported_at| now.since(reported_at) < REPORTED_MS);
         if !is_reported {
             self.reported_at = Some(now.monotonic_ms);
