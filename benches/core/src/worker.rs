@@ -144,8 +144,13 @@ pub struct Worker {
 impl Worker {
     /// A worker that has seen no push.
     pub fn new(config: &Rc<Config>) -> Self {
-        let host =
-            Quiet { now: Cell::new(ARRIVAL), drawn: Cell::default(), tokens: Cell::default(), tally: Cell::default() };
+        // What is drawn first decides when the worker asks for works: not before the pushes.
+        let host = Quiet {
+            now: Cell::new(ARRIVAL),
+            drawn: Cell::new(u8::MAX),
+            tokens: Cell::default(),
+            tally: Cell::default(),
+        };
         Self { core: worker::Worker::new(Rc::clone(config), host), streams: Vec::new(), first: 0 }
     }
 
