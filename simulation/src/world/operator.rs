@@ -18,6 +18,9 @@ impl World<'_> {
             let gateway = self.random.index(self.gateways.len());
             self.reload(gateway)?;
         }
+        if self.strikes(Fault::CallsReleased) {
+            self.release()?;
+        }
         if self.strikes(Fault::ClockJumped) {
             self.jump();
         }
@@ -110,6 +113,7 @@ impl World<'_> {
     pub(super) fn faults_end(&mut self) -> Step {
         note!(self, "the faults are over");
         self.faults.end();
+        self.progressed_at = self.now;
         self.store.refuses_batches = None;
         self.store.hangs_until = 0;
         for root in self.roots.values() {
