@@ -140,7 +140,7 @@ impl World<'_> {
             return Ok(());
         }
         note!(self, "gateway {gateway} starts");
-        self.serve(gateway);
+        self.serve(gateway)?;
         let remembered = self.gateways.get_mut(gateway).map(|known| std::mem::take(&mut known.remembered));
         for (path, body) in remembered.into_iter().flatten() {
             let push_ids = push_ids(&body, path);
@@ -150,12 +150,12 @@ impl World<'_> {
     }
 
     /// Puts new roots in place, one for each worker.
-    pub(super) fn serve(&mut self, gateway: usize) {
+    pub(super) fn serve(&mut self, gateway: usize) -> Step {
         let Some((workers, variant)) = self.gateways.get(gateway).map(|known| (known.workers, known.variant)) else {
-            return;
+            return Ok(());
         };
         let Some(config) = self.scenario.variants.get(variant).map(|variant| Rc::clone(&variant.config)) else {
-            return;
+            return Ok(());
         };
         let ids: Vec<RootId> = (0..workers).map(|_| self.next_id()).collect();
         for id in &ids {
@@ -164,9 +164,13 @@ impl World<'_> {
             self.truth.variants.insert(*id, variant);
         }
         note!(self, "gateway {gateway} serves configuration {variant} with roots {ids:?}");
+        for id in &ids {
+            self.follow(*id)?;
+        }
         if let Some(known) = self.gateways.get_mut(gateway) {
             known.serving = ids;
         }
+        Ok(())
     }
 
     fn root(&mut self, gateway: usize, config: Rc<Config>) -> Root {

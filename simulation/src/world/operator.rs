@@ -66,7 +66,7 @@ impl World<'_> {
             return Ok(());
         }
         let old = std::mem::take(&mut gateway.serving);
-        self.serve(index);
+        self.serve(index)?;
         // Streams whose headers have yet to arrive meet the new configuration.
         let unborn: Vec<_> = self
             .streams
