@@ -14,6 +14,9 @@ use crate::now::Now;
 
 /// How long a store that does not know `work:take` is not asked again, milliseconds.
 const UNKNOWN_MS: u64 = 60_000;
+/// After that many such answers in a row, a minute apart, a request is given up under which an earlier store may have granted something:
+/// otherwise a worker could not be drained while an older store is there. Such calls read as `unknown`.
+const UNKNOWN_MOST: u32 = 5;
 /// How long works are not asked for again after the store had none to give, whatever other answers say meanwhile, milliseconds:
 /// other workers were faster, and each answer to a push would cost one more request.
 const NONE_LEFT_MS: u64 = 1_000;
@@ -34,6 +37,8 @@ pub(crate) struct Take {
     attempts: u32,
     /// Whether the store may have granted something.
     may_hold: bool,
+    /// How often in a row the store did not know `work:take`.
+    unknown: u32,
     body: Vec<u8>,
     sent_at: u64,
 }
@@ -166,7 +171,8 @@ impl Works {
             WorkRequest { push_id, most: u32::try_from(most).unwrap_or(u32::MAX), ttl_ms: store.claim_deadline_ms };
         // Numbers and an id only: serialising cannot fail.
         let body = serde_json::to_vec(&request).unwrap_or_default();
-        let take = Take { push_id, most, permit, attempts: 0, may_hold: false, body, sent_at: now.monotonic_ms };
+        let take =
+            Take { push_id, most, permit, attempts: 0, may_hold: false, unknown: 0, body, sent_at: now.monotonic_ms };
         self.next = Some((now.monotonic_ms, take));
     }
 
@@ -203,7 +209,14 @@ impl Works {
             self.reported_at = Some(now.monotonic_ms);
         }
         take.attempts = take.attempts.saturating_add(1);
-        take.may_hold |= instead == NoAnswer::Missed;
+        match instead {
+            NoAnswer::NotSent => {}
+            NoAnswer::Unknown => {
+                take.unknown += 1;
+                take.may_hold &= take.unknown < UNKNOWN_MOST;
+            }
+            NoAnswer::Missed => (take.unknown, take.may_hold) = (0, true),
+        }
         let [.., a, b, c, d] = *take.push_id.as_bytes();
         let seed = u64::from(u32::from_be_bytes([a, b, c, d]));
         let pause = match instead {

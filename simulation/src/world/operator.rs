@@ -33,6 +33,8 @@ impl World<'_> {
             let status = self.random.pick([401, 403, 404, 404, 408, 413, 429]);
             let until = self.now + self.random.pick([10, 1_000, 60_000, 600_000]);
             self.store.refuses_batches = Some((status, until));
+            // For longer than that a worker does not believe that the store is a newer one.
+            self.store.refuses_works_until = if status == 404 { until.min(self.now + 60_000) } else { until };
         }
         if self.strikes(Fault::StoreHangs) {
             self.store.hangs_until = self.now + self.random.pick([1_000, 10_000, 60_000]);

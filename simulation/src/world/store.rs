@@ -29,6 +29,8 @@ pub struct StoreSide<'s> {
     is_committing: bool,
     /// The status with which batches are refused, and until when.
     pub refuses_batches: Option<(u16, u64)>,
+    /// Until when it refuses requests for works so.
+    pub refuses_works_until: u64,
     /// Until then one of two stores hangs.
     pub hangs_until: u64,
     /// The answer to an earlier batch.
@@ -46,6 +48,7 @@ impl<'s> StoreSide<'s> {
             waiting: Vec::new(),
             is_committing: false,
             refuses_batches: None,
+            refuses_works_until: 0,
             hangs_until: 0,
             earlier_answer: None,
             works: Works::default(),
@@ -124,8 +127,8 @@ impl World<'_> {
             return Ok(());
         }
         if let Some((status, until)) = self.store.refuses_batches
-            && [paths::PUSH_BATCHES, paths::WORK_TAKE].contains(&letter.path)
-            && self.now < until
+            && (letter.path == paths::PUSH_BATCHES && self.now < until
+                || letter.path == paths::WORK_TAKE && self.now < self.store.refuses_works_until)
             && (status != 413 || letter.push_ids.len() > 1)
         {
             self.answer_error(letter.asker, status);

@@ -164,6 +164,20 @@ fn p8_rule_20_a_request_whose_answer_was_missed_is_repeated_with_its_id_until_th
 }
 
 #[test]
+fn a_store_that_was_replaced_by_an_older_one_does_not_keep_a_worker_from_being_drained() {
+    let (mut gateway, mut sent) = asking();
+    gateway.respond(&sent, &TIMEOUT);
+    gateway.driver.drain();
+    for _ in 0..5 {
+        assert!(!gateway.driver.is_drained());
+        sent = gateway.next_works();
+        gateway.respond_status(&sent, 404);
+    }
+    gateway.drive();
+    assert!(gateway.driver.is_drained() && gateway.is_idle());
+}
+
+#[test]
 fn p1_rule_20_an_answer_counts_as_a_whole_or_not_at_all() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change); 9] = [
