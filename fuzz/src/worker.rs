@@ -415,11 +415,11 @@ impl Worker {
 
     fn judge_calls(&mut self, push_id: PushId, calls: &[CallResult<'_>]) {
         for call in calls {
-            let row = self.rows.get(call.call_id.as_ref()).filter(|row| row.push_id == push_id);
-            let is_true = match call.verdict {
-                CallVerdict::Claimed => row.is_some(),
-                _ => row.is_none_or(|row| row.outcome.is_some()),
-            };
+            // An id that no call has is a lie about some other call.
+            let is_true = self.rows.get(call.call_id.as_ref()).is_some_and(|row| match call.verdict {
+                CallVerdict::Claimed => row.push_id == push_id,
+                _ => row.push_id != push_id || row.outcome.is_some(),
+            });
             self.is_store_lying |= !is_true;
         }
     }
