@@ -216,6 +216,14 @@ impl Gateway {
         (self.streams, action)
     }
 
+    /// A request that is no push reaches the worker.
+    pub fn serve(&mut self) {
+        let headers = [(":path".to_owned(), b"/healthz".to_vec())];
+        let (stream, action) = self.stream(&headers, true);
+        assert_eq!(action, Action::LeaveAlone);
+        self.end(stream);
+    }
+
     /// A stream whose push has good headers and no body yet.
     pub fn open(&mut self) -> Result<StreamId, Reply> {
         match self.stream(&headers(), false) {

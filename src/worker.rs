@@ -57,6 +57,8 @@ pub struct Worker<H> {
     /// The timer's period and the monotonic moment of its next tick, while it runs.
     timer: Cell<Option<(u64, u64)>>,
     draining: Cell<bool>,
+    /// Whether requests reach it.
+    is_serving: Cell<bool>,
 }
 
 /// What counters and gauges have moved by since the host was told.
@@ -70,11 +72,8 @@ impl<H: Host> Worker<H> {
     /// A worker without work.
     pub fn new(config: Rc<Config>, host: H) -> Self {
         let now = host.now();
-        // Only what takes works needs it.
-        let drawn = if config.store.work_interval_ms > 0 { host.random() } else { None };
-        let seed = drawn.map_or(0, |[a, b, c, d, e, f, g, h, ..]| u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         let worker = Self {
-            dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config), seed, now)),
+            dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
             host,
             lately: Cell::new(now),
@@ -87,10 +86,10 @@ impl<H: Host> Worker<H> {
             replied: Cell::default(),
             timer: Cell::default(),
             draining: Cell::default(),
+            is_serving: Cell::default(),
         };
         worker.publish(now);
         worker.tell();
-        worker.schedule(now);
         worker
     }
 
@@ -117,6 +116,9 @@ impl<H: Host> Worker<H> {
         headers: &[(N, V)],
         is_end: bool,
     ) -> AtHeaders {
+        if !self.is_serving.replace(true) {
+            self.serve();
+        }
         // What is not a push must not even cost a look at the clock.
         if !is_push(&self.config, headers) {
             return AtHeaders::LeaveAlone;
@@ -128,6 +130,18 @@ impl<H: Host> Worker<H> {
         };
         self.follow_up(now);
         decision
+    }
+
+    /// The first request has come: from now on the worker takes works.
+    ///
+    /// Not before: Envoy configures a VM for trial and one of its main thread as well, which no request ever reaches.
+    fn serve(&self) {
+        if self.config.store.work_interval_ms > 0 {
+            let now = self.now();
+            let bytes = self.host.random().unwrap_or_default();
+            self.dispatcher.borrow_mut().take_works(u128::from_be_bytes(bytes), now);
+            self.schedule(now);
+        }
     }
 
     /// More of the request's body has come; it has `size` bytes so far.

@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use private_number_gateway::config::Config;
 use private_number_gateway::dispatcher::Dispatcher;
-use private_number_gateway::now::Now;
 use serde_json::{Value, json};
 
 /// A good configuration with every section.
@@ -80,7 +79,7 @@ fn read(json: &[u8]) {
             for secret in ["fictitious-app-secret-0001", "fictitious-token-0001", "C2FVsBQIhrscChlQIMV"] {
                 assert!(!debug.contains(secret), "P7: a secret in the debug output");
             }
-            assert!(Dispatcher::new(Rc::new(config), 0, Now { monotonic_ms: 0, wall_ms: 0 }).is_idle());
+            assert!(Dispatcher::new(Rc::new(config)).is_idle());
         }
         Err(errors) => {
             assert!(!errors.is_empty(), "refused without a reason");

@@ -145,8 +145,8 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher without work. `seed` decides when it takes works first.
-    pub fn new(config: Rc<Config>, seed: u64, now: Now) -> Self {
+    /// A dispatcher without work.
+    pub fn new(config: Rc<Config>) -> Self {
         Self {
             admission: Admission::new(&config.limits, &config.businesses),
             streams: Streams::default(),
@@ -156,7 +156,7 @@ impl Dispatcher {
             refused: BTreeMap::new(),
             refusals: 0,
             backlog: Backlog::default(),
-            works: Works::new(&config.store, seed, now),
+            works: Works::default(),
             in_flight: BTreeMap::new(),
             draining: false,
             journal: vec![Event::Configured {
@@ -306,6 +306,11 @@ impl Dispatcher {
         while let Some(stream) = self.streams.impatient(now) {
             self.reply(stream, None, Reply::StoreUnavailable);
         }
+    }
+
+    /// From now on works are taken. `random` decides when first.
+    pub fn take_works(&mut self, random: u128, now: Now) {
+        self.works.start(&self.config.store, random, now);
     }
 
     /// Whether a request for works is to be drawn now.

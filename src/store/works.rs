@@ -87,13 +87,13 @@ pub(crate) enum NoAnswer {
 }
 
 /// The works of one worker, see the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Works {
     /// Which part of the interval this worker is ahead of others.
     seed: u64,
     /// How often the next moment was reckoned: each time it is spread anew.
     reckoned: u32,
-    /// When an idle worker asks next, a monotonic moment; `None` where works are never asked for.
+    /// When an idle worker asks next, a monotonic moment; `None` as long as works are not asked for.
     idle_at: Option<u64>,
     /// Whether the store said that works wait.
     are_waiting: bool,
@@ -108,21 +108,13 @@ pub(crate) struct Works {
 }
 
 impl Works {
-    /// Nothing is to be asked before a part of the interval has passed. `seed` decides which part, so that workers that began
-    /// together do not ask together.
-    pub fn new(store: &config::Store, seed: u64, now: Now) -> Self {
-        let interval_ms = store.work_interval_ms;
-        let part = u64::try_from(u128::from(interval_ms).saturating_mul(u128::from(seed)) >> 64).unwrap_or(interval_ms);
-        Self {
-            seed,
-            reckoned: 0,
-            idle_at: (interval_ms > 0).then(|| now.monotonic_ms.saturating_add(part)),
-            are_waiting: false,
-            not_before: 0,
-            reported_at: None,
-            next: None,
-            under_way: None,
-        }
+    /// From now on works are asked for, the first time after a part of the interval. `random` decides which part, so that workers that
+    /// began together do not ask together.
+    pub fn start(&mut self, store: &config::Store, random: u128, now: Now) {
+        let seed = u64::try_from(random >> 64).unwrap_or_default();
+        let part = (u128::from(store.work_interval_ms) * u128::from(seed)) >> 64;
+        self.seed = seed;
+        self.idle_at = Some(now.monotonic_ms.saturating_add(u64::try_from(part).unwrap_or_default()));
     }
 
     /// An answer of the store said how many works wait.
@@ -244,11 +236,16 @@ mod tests {
     #[test]
     fn workers_that_began_together_do_not_ask_together() {
         let config = config("hold", json!({"store": {"work_interval_ms": 5_000}}));
-        let first = |seed| Works::new(&config.store, seed, at(100)).due(false, false).unwrap();
+        let started = |random| {
+            let mut works = Works::default();
+            works.start(&config.store, random, at(100));
+            works
+        };
+        let first = |random| started(random).due(false, false).unwrap();
         assert_eq!(first(0), 100);
-        assert_eq!(first(1 << 63), 2_600);
-        assert_eq!(first(u64::MAX), 5_099);
-        let mut works = Works::new(&config.store, 7, at(0));
+        assert_eq!(first(1 << 127), 2_600);
+        assert_eq!(first(u128::MAX), 5_099);
+        let mut works = started(7);
         let mut moments = std::collections::BTreeSet::new();
         for _ in 0..100 {
             works.postpone(&config.store, at(0));

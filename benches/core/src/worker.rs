@@ -144,13 +144,8 @@ pub struct Worker {
 impl Worker {
     /// A worker that has seen no push.
     pub fn new(config: &Rc<Config>) -> Self {
-        // What is drawn first decides when the worker asks for works: not before the pushes.
-        let host = Quiet {
-            now: Cell::new(ARRIVAL),
-            drawn: Cell::new(u8::MAX),
-            tokens: Cell::default(),
-            tally: Cell::default(),
-        };
+        let host =
+            Quiet { now: Cell::new(ARRIVAL), drawn: Cell::default(), tokens: Cell::default(), tally: Cell::default() };
         Self { core: worker::Worker::new(Rc::clone(config), host), streams: Vec::new(), first: 0 }
     }
 
@@ -184,7 +179,8 @@ impl Worker {
     }
 
     fn headers(&mut self, input: &Input) -> Result<()> {
-        self.core.host().drawn.set(0);
+        // The first request of all draws when the worker asks for works: late.
+        self.core.host().drawn.set(u8::MAX);
         self.streams.clear();
         self.streams.extend(input.bodies.iter().map(|_| Exchange::default()));
         for (exchange, id) in self.streams.iter_mut().zip(0..) {
@@ -194,6 +190,7 @@ impl Worker {
                 other => bail!("the headers are answered by {other:?}"),
             }
         }
+        self.core.host().drawn.set(0);
         Ok(())
     }
 

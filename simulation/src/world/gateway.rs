@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use private_number_gateway::config::Config;
 use private_number_gateway::dispatcher::{HttpAnswer, Refusal};
-use private_number_gateway::driver::{Driver, Sent};
+use private_number_gateway::driver::{Driver, Event as StreamEvent, Sent};
 use private_number_gateway::journal::Level;
 use privatenumber_contract::{
     Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch, PushBatchAnswer, PushId, PushVerdict, Record,
@@ -165,6 +165,12 @@ impl World<'_> {
         }
         note!(self, "gateway {gateway} serves configuration {variant} with roots {ids:?}");
         for id in &ids {
+            // Some request reaches every worker, be it somebody's health check: until then it takes no works.
+            if let Some(root) = self.at_root(*id) {
+                let headers = [(":path".to_owned(), b"/healthz".to_vec())];
+                root.driver.step(0, StreamEvent::RequestHeaders { headers: &headers, is_end: true });
+                root.driver.step(0, StreamEvent::Ended);
+            }
             self.follow(*id)?;
         }
         if let Some(known) = self.gateways.get_mut(gateway) {

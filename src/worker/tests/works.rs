@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::period_of;
 use crate::dispatcher::{Gauges, HttpAnswer, Refusal};
-use crate::driver::{Driver, Sent};
+use crate::driver::{Driver, Event, Sent};
 use crate::testing::{
     AK, CUT_OFF, Gateway, PUSH, TIMEOUT, at, batch_answer, config, problem, push_of, pushes, result, upstream,
     works_answer,
@@ -17,7 +17,9 @@ use crate::testing::{
 fn gateway(more: Value) -> Gateway {
     let mut all = json!({"store": {"work_interval_ms": 5_000}});
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Gateway::new("hold", all)
+    let mut gateway = Gateway::new("hold", all);
+    gateway.serve();
+    gateway
 }
 
 fn request(sent: &Sent) -> WorkRequest {
@@ -71,6 +73,9 @@ fn an_idle_worker_asks_every_few_seconds_for_what_it_has_room_for_and_calls_back
 #[test]
 fn an_idle_worker_does_not_spin_and_asks_at_moments_of_its_own() {
     let mut driver = Driver::new(config("hold", json!({"store": {"work_interval_ms": 5_000}})), at(0), 7);
+    assert_eq!(driver.time(), None, "no request ever reaches the VM of Envoy's main thread");
+    driver.step(1, Event::RequestHeaders { headers: &[], is_end: true });
+    driver.step(1, Event::Ended);
     let (mut wakings, mut asked) = (0, Vec::new());
     while let Some(time) = driver.time().filter(|time| *time < 600_000) {
         driver.set_now(at(time));
