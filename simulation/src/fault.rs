@@ -165,6 +165,11 @@ impl Faults {
         if self.over { 0 } else { self.rates.get(fault as usize).copied().unwrap_or(0) }
     }
 
+    /// Whether the fault strikes at all in this run, before the faults are over.
+    pub fn is_drawn(&self, fault: Fault) -> bool {
+        self.rates.get(fault as usize).is_some_and(|rate| *rate > 0)
+    }
+
     /// Counts what struck where this cannot be asked.
     pub fn count(&mut self, fault: Fault, times: u64) {
         if let Some(count) = self.counts.get_mut(fault as usize) {

@@ -505,6 +505,8 @@ impl World<'_> {
         let (now, faults_end) = (self.now, self.scenario.faults_end);
         let Some(root) = self.roots.get(&id) else { return Ok(()) };
         let is_singly = self.truth.knew_no_batches;
+        // What Envoy would not send waits for its retry, also beyond the last fault.
+        let may_be_refused = self.faults.is_drawn(Fault::DispatchRefused);
         for push_id in push_ids {
             let (complete_at, ahead) = root.complete_at.get(push_id).copied().unwrap_or((now, 0));
             let waited = now.saturating_sub(complete_at);
@@ -513,7 +515,7 @@ impl World<'_> {
                 || root.closed_at.is_some_and(|closed_at| closed_at >= complete_at)
                 || is_singly
                 || self.scenario.is_crowded
-                || root.host.refusal_rate.get() > 0;
+                || may_be_refused && complete_at <= faults_end;
             check(Promise::P8Finished, is_prompt, || {
                 format!("push {push_id} waited {waited} ms until it was asked for")
             })?;
