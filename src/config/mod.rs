@@ -80,6 +80,8 @@ pub struct Store {
     pub retry_initial_ms: u64,
     /// The longest pause, milliseconds.
     pub retry_max_ms: u64,
+    /// How often an idle worker asks for works, milliseconds; 0 where no works are taken.
+    pub work_interval_ms: u64,
 }
 
 /// One business and its preset callback address.

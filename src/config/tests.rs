@@ -105,6 +105,26 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
             json!({"value": "a", "env": "SECRET"}),
             "/applications/0/secrets/0: must have exactly one of: value, env",
         ),
+        (
+            "/applications/0/without_binding",
+            json!("hold"),
+            "/applications/0/without_binding: must be one of: deliver, skip; or an object",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({}),
+            "/applications/0/without_binding: must have exactly one of: hold_seconds",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({"hold_seconds": 86_401}),
+            "/applications/0/without_binding/hold_seconds: must be a whole number from 1 to 86400, found 86401",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({"hold_seconds": 60, "then": "skip"}),
+            "/applications/0/without_binding/then: is not a field; the fields here are: hold_seconds",
+        ),
         ("/authentication", json!({"schemes": []}), "/authentication/schemes: must not be empty"),
         (
             "/authentication",
