@@ -20,7 +20,8 @@ mod work;
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
 pub use call::{
-    CallDetail, CallKey, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, ParkedPage, ParkedView,
+    CallDetail, CallKey, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, LaterCdr, ParkedPage,
+    ParkedView, ReplayPage, ReplayView,
 };
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;

@@ -63,7 +63,7 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 13] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
@@ -73,6 +73,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
         ("/v1/calls/{callId}", get(calls::one)),
         ("/v1/parked", get(calls::parked)),
         ("/v1/events", get(calls::events)),
+        ("/v1/replays", get(calls::replays)),
         ("/healthz", get(operations::health)),
         ("/readyz", get(operations::ready)),
         ("/metrics", get(operations::metrics)),
@@ -84,8 +85,8 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 12] {
-    static PATHS: LazyLock<[&str; 12]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 13] {
+    static PATHS: LazyLock<[&str; 13]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -152,6 +153,7 @@ mod tests {
             paths::CALLS,
             paths::PARKED,
             paths::EVENTS,
+            paths::REPLAYS,
             paths::HEALTH,
             paths::READY,
             paths::METRICS,

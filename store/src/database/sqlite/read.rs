@@ -1,11 +1,11 @@
 //! The SQL that reads.
 
 use privatenumber_contract::{
-    CallDetail, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, Outcome, ParkedPage, ParkedView, Private,
-    PushId, RegisteredBinding, Warning,
+    CallDetail, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, LaterCdr, Outcome, ParkedPage,
+    ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Warning,
 };
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::Sqlite;
 use super::write::cdr_text_id;
@@ -17,9 +17,11 @@ use crate::database::transaction::ReadEngine;
 const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, \
                     record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
 const ONE_CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
-                        claim_deadline, record, duplicates, outcome, duration_ms, reported_at, warnings FROM calls \
-                        WHERE call_id = ?1";
-const CDR_TEXT: &str = "SELECT text FROM cdr_texts WHERE id = ?1";
+                        claim_deadline, record, duplicates, outcome, duration_ms, reported_at, warnings, \
+                        (SELECT times FROM cdrs_not_kept WHERE call_number = number) AS not_kept, \
+                        EXISTS (SELECT 1 FROM replays WHERE replays.push_id = calls.push_id) AS replayed \
+                        FROM calls WHERE call_id = ?1";
+const CDR_TEXTS: &str = "SELECT id, text, push_id, received_at FROM cdr_texts WHERE id BETWEEN ?1 AND ?1 + 7";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
 const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked \
@@ -28,6 +30,8 @@ const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicat
 const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+const REPLAYS: &str = "SELECT number, app_key, scheme, push_id, received_at, first_push_id, first_received_at, parked, \
+                       call_ids FROM replays WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
 impl ReadEngine for Sqlite {
     async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
@@ -55,23 +59,48 @@ impl ReadEngine for Sqlite {
         let page = *page;
         self.readers.ask(move |connection| events(connection, &page)).await
     }
+
+    async fn replays(&self, page: &Page) -> Result<ReplayPage, EngineError> {
+        let page = *page;
+        self.readers.ask(move |connection| replays(connection, &page)).await
+    }
 }
 
-/// One call, with the text of its CDR and the warnings.
+/// One call, with the texts of its CDRs and the warnings.
 fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
-    // Both statements see the same state.
+    // All statements see the same state.
     let transaction = connection.unchecked_transaction()?;
     let mut statement = transaction.prepare_cached(ONE_CALL)?;
     let mut rows = statement.query([call_id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let warnings: Option<String> = row.get("warnings")?;
-    let text_id = cdr_text_id(row.get("number")?);
-    let cdr = transaction.prepare_cached(CDR_TEXT)?.query_row([text_id], |row| row.get(0)).optional()?;
+    let (cdr, later_cdrs) = cdr_texts(&transaction, row.get("number")?)?;
     Ok(Some(CallDetail {
         call: read_call(row, now_ms)?,
-        cdr: cdr.map(KeptCdr::new),
+        cdr,
         warnings: warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default(),
+        later_cdrs,
+        later_cdrs_not_kept: row.get::<_, Option<i64>>("not_kept")?.unwrap_or_default(),
+        replayed: row.get("replayed")?,
     }))
+}
+
+/// The first CDR of a call, if it was sent, and the later ones.
+fn cdr_texts(connection: &Connection, call_number: i64) -> Result<(Option<KeptCdr>, Vec<LaterCdr>), EngineError> {
+    let first = cdr_text_id(call_number);
+    let mut statement = connection.prepare_cached(CDR_TEXTS)?;
+    let mut rows = statement.query([first])?;
+    let (mut cdr, mut later_cdrs) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        let text = KeptCdr::new(row.get("text")?);
+        if row.get::<_, i64>("id")? == first {
+            cdr = Some(text);
+        } else {
+            let push_id = self::push_id(self::text(row, "push_id")?)?;
+            later_cdrs.push(LaterCdr { push_id, received_at: row.get("received_at")?, cdr: text });
+        }
+    }
+    Ok((cdr, later_cdrs))
 }
 
 fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
@@ -169,6 +198,31 @@ fn events(connection: &Connection, page: &Page) -> Result<EventPage, EngineError
     };
     let (events, next) = list(connection, EVENTS, page, read)?;
     Ok(EventPage { events, next_cursor: next.map(|number| cursor::write(number, None)) })
+}
+
+fn replays(connection: &Connection, page: &Page) -> Result<ReplayPage, EngineError> {
+    let mut pager = Pager::new(page);
+    let mut statement = connection.prepare_cached(REPLAYS)?;
+    let mut rows = statement.query([before(page), one_more(page)])?;
+    while let Some(row) = rows.next()? {
+        let call_ids = text(row, "call_ids")?;
+        let replay = ReplayView {
+            number: row.get("number")?,
+            app_key: row.get("app_key")?,
+            scheme: row.get("scheme")?,
+            push_id: push_id(text(row, "push_id")?)?,
+            received_at: row.get("received_at")?,
+            first_push_id: push_id(text(row, "first_push_id")?)?,
+            first_received_at: row.get("first_received_at")?,
+            parked: row.get("parked")?,
+            call_ids: serde_json::from_str(call_ids).map_err(EngineError::corrupt)?,
+        };
+        if !pager.take(replay.number, call_ids.len(), replay) {
+            break;
+        }
+    }
+    let (replays, next) = pager.finish();
+    Ok(ReplayPage { replays, next_cursor: next.map(|number| cursor::write(number, None)) })
 }
 
 /// A page of kept texts, and the number to continue before.
