@@ -1,6 +1,6 @@
 //! What the exchange of one push does, in either header mode, with the test in the place of Envoy, store and business.
 
-use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Skipped};
+use privatenumber_contract::{CallKey, MaybeSent, NotSent, OnReplay, Outcome, Outcomes, Private, Push, Skipped};
 use serde_json::json;
 
 use super::{HeaderEdits, Removed};
@@ -39,6 +39,24 @@ fn one_push_becomes_one_callback_and_one_outcome() {
         assert_eq!(gateway.report(), [Outcome::Answered { status: 204 }]);
         gateway.end(asked.stream);
         assert!(gateway.is_idle(), "{mode}: {:?}", gateway.gauges());
+    }
+}
+
+#[test]
+fn the_store_is_told_what_was_signed_and_what_a_replay_comes_to() {
+    for mode in MODES {
+        for (authentication, on_replay) in [(json!({}), OnReplay::Report), (json!({"replay": "park"}), OnReplay::Park)]
+        {
+            let mut gateway = Gateway::new(mode, json!({"authentication": authentication}));
+            let asked = gateway.ask(PUSH);
+            let push: Push<'_> = serde_json::from_str(&asked.json).unwrap();
+            let application = push.application.unwrap();
+            assert_eq!((application.ak.as_deref(), application.on_replay), (Some(AK), on_replay), "{mode}");
+            let signature = push.signature.unwrap();
+            assert_eq!((signature.scheme.as_ref(), signature.hash.len()), ("aksk", 32), "{mode}");
+            // Every text that the store hashes is there.
+            assert!(push.calls.iter().all(|call| call.cdr.is_some()), "{mode}");
+        }
     }
 }
 

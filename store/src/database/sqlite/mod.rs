@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
 use readers::Readers;
-use signatures::SignatureTables;
+use signatures::Signatures;
 
 /// How large the write-ahead log stays once everything in it is in the database, bytes.
 const JOURNAL_MAX_BYTES: i64 = 64 << 20;
@@ -45,8 +45,8 @@ pub(crate) struct Sqlite {
 pub(crate) struct Writing {
     /// `None` once the database is closed, or when a connection was given up.
     connection: Option<Connection>,
-    /// What was found of the tables of signatures; `None` where that is not known.
-    signatures: Option<SignatureTables>,
+    /// Where the signatures that are remembered stand.
+    signatures: Signatures,
     place: Place,
 }
 
@@ -70,7 +70,8 @@ impl Sqlite {
             .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
         let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), signatures: None, place }));
+        let writing =
+            Arc::new(Mutex::new(Writing { connection: Some(connection), signatures: Signatures::default(), place }));
         let readers = Readers::of_file(path.to_owned(), options);
         Ok(Self { writing, readers })
     }
@@ -85,8 +86,11 @@ impl Sqlite {
             })
             .map_err(|error| OpenError::Engine { file: file(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: file(), reason })?;
-        let writing =
-            Arc::new(Mutex::new(Writing { connection: Some(connection), signatures: None, place: Place::Memory }));
+        let writing = Arc::new(Mutex::new(Writing {
+            connection: Some(connection),
+            signatures: Signatures::default(),
+            place: Place::Memory,
+        }));
         Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })
     }
 

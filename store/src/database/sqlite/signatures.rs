@@ -1,5 +1,9 @@
-//! What is remembered of signatures: a table for each day, dropped as a whole. Rows are never deleted one by one, and what is looked
-//! for is in few tables.
+//! What is remembered of signatures: a table for each day, to which each transaction appends one row, and which is dropped as a whole.
+//!
+//! Where a signature stands is found in memory. An index on disk would be written at a random page for every push, which costs a fifth of
+//! all the CPU time that a push takes.
+
+use std::collections::{BTreeMap, HashMap};
 
 use privatenumber_contract::PushId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,110 +15,166 @@ const DAY_MS: i64 = 86_400_000;
 const PREFIX: &str = "signatures_";
 const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'signatures_*'";
 
-/// The tables of one day, and the statements about them.
+/// How many signatures are remembered at most; then the earliest day is forgotten early. Each takes up to 40 bytes of memory.
+const SIGNATURES_MAX: usize = 4_000_000;
+
+/// Bytes of an entry of a row: key, hash of the texts, push id, and when it was received, big-endian.
+const ENTRY: usize = 16 + 16 + 16 + 8;
+
+/// Where the signatures stand. Empty until the first is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Signatures {
+    days: Option<BTreeMap<i64, Day>>,
+}
+
+/// By the first half of its key, where each signature of the day stands.
+type Day = HashMap<u64, Place>;
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    row: u32,
+    entry: u32,
+}
+
+/// What a transaction changes of the tables; it counts once that is committed.
 #[derive(Debug)]
-pub(super) struct SignatureTables {
+pub(super) struct Change {
     today: i64,
-    days: u32,
-    /// The statements; `None` where nothing is remembered.
-    sql: Option<Sql>,
+    added: Vec<(u64, Place)>,
+    dropped: Option<i64>,
 }
 
-#[derive(Debug)]
-struct Sql {
-    insert: String,
-    find: String,
-}
-
-/// Remembers `rows`, see [`Transaction`](crate::database::transaction::Transaction). `tables` holds from one transaction to the next
-/// what was found; it is to be `None` again once a transaction was rolled back.
-pub(super) fn remember(
-    connection: &Connection,
-    tables: &mut Option<SignatureTables>,
-    rows: &[SignatureRow<'_>],
-    now_ms: i64,
-    days: u32,
-) -> Result<Vec<Option<StoredSignature>>, EngineError> {
-    let today = now_ms.div_euclid(DAY_MS).max(0);
-    let current = tables.take().filter(|tables| tables.today == today && tables.days == days);
-    let (current, old) = match current {
-        Some(current) => (current, 0),
-        None => prepare(connection, today, days)?,
-    };
-    let found = match &current.sql {
-        Some(sql) => insert(connection, sql, rows)?,
-        None => vec![None; rows.len()],
-    };
-    // The next transaction drops the next of the old tables.
-    *tables = (old == 0).then_some(current);
-    Ok(found)
-}
-
-fn insert(
-    connection: &Connection,
-    sql: &Sql,
-    rows: &[SignatureRow<'_>],
-) -> Result<Vec<Option<StoredSignature>>, EngineError> {
-    let mut insert = connection.prepare_cached(&sql.insert)?;
-    let mut all = Vec::with_capacity(rows.len());
-    for row in rows {
-        let new = insert.execute(params![row.key, row.texts, row.push_id.as_bytes(), row.received_at])? > 0;
-        let found = if new {
-            None
-        } else {
-            let mut find = connection.prepare_cached(&sql.find)?;
-            find.query_row([row.key], |row| {
-                let push_id = PushId::from_bytes(row.get(1)?);
-                Ok(StoredSignature { texts: row.get(0)?, push_id, received_at: row.get(2)? })
-            })
-            .optional()?
+impl Signatures {
+    /// Remembers `rows`, see [`Transaction`](crate::database::transaction::Transaction).
+    pub(super) fn remember(
+        &mut self,
+        connection: &Connection,
+        rows: &[SignatureRow<'_>],
+        now_ms: i64,
+        kept_days: u32,
+    ) -> Result<(Vec<Option<StoredSignature>>, Change), EngineError> {
+        let days = match &mut self.days {
+            Some(days) => days,
+            days => days.insert(load(connection)?),
         };
-        all.push(found);
+        let today = now_ms.div_euclid(DAY_MS).max(0);
+        let kept_from = if kept_days == 0 { i64::MAX } else { today.saturating_sub(i64::from(kept_days)) };
+        let mut change = Change { today, added: Vec::new(), dropped: None };
+        // One table in a transaction, because the writer waits for it.
+        let full = days.values().map(Day::len).sum::<usize>() >= SIGNATURES_MAX;
+        if let Some((earliest, _)) = days.first_key_value()
+            && (*earliest < kept_from || (full && *earliest < today))
+        {
+            connection.execute_batch(&format!("DROP TABLE {PREFIX}{earliest}"))?;
+            change.dropped = Some(*earliest);
+        }
+        let kept_from = change.dropped.map_or(kept_from, |dropped| kept_from.max(dropped.saturating_add(1)));
+        let mut found = Vec::with_capacity(rows.len());
+        let mut entries = Vec::new();
+        for row in rows {
+            let fingerprint = fingerprint(row.key);
+            let place = days.range(kept_from..).find_map(|(day, places)| Some((*day, *places.get(&fingerprint)?)));
+            found.push(match place {
+                Some((day, place)) => read(connection, day, place)?.filter(|(key, _)| key == row.key).map(|(_, of)| of),
+                None => {
+                    entries.push((fingerprint, row));
+                    None
+                }
+            });
+        }
+        // Of two keys of one transaction with the same first half only the second is found again.
+        if kept_days > 0 && !full && !entries.is_empty() {
+            change.added = append(connection, today, !days.contains_key(&today), &entries)?;
+        }
+        Ok((found, change))
     }
-    Ok(all)
+
+    /// The transaction was committed.
+    pub(super) fn committed(&mut self, change: Change) {
+        let Some(days) = &mut self.days else { return };
+        if let Some(day) = change.dropped {
+            days.remove(&day);
+        }
+        if !change.added.is_empty() {
+            days.entry(change.today).or_default().extend(change.added);
+        }
+    }
+
+    /// Nobody knows whether the transaction was committed: the tables tell.
+    pub(super) fn forget(&mut self) {
+        self.days = None;
+    }
 }
 
-/// Makes today's table, drops the oldest of those that are too old, and says how many such are left.
-fn prepare(connection: &Connection, today: i64, days: u32) -> Result<(SignatureTables, usize), EngineError> {
-    let mut there: Vec<i64> = Vec::new();
+fn fingerprint(key: &[u8; 16]) -> u64 {
+    key.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
+}
+
+/// Appends a row with all `entries` to today's table, which it makes if need be.
+fn append(
+    connection: &Connection,
+    today: i64,
+    new_day: bool,
+    entries: &[(u64, &SignatureRow<'_>)],
+) -> Result<Vec<(u64, Place)>, EngineError> {
+    if new_day {
+        let create = "(id INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT";
+        connection.execute_batch(&format!("CREATE TABLE IF NOT EXISTS {PREFIX}{today} {create}"))?;
+    }
+    let mut bytes = Vec::with_capacity(entries.len().saturating_mul(ENTRY));
+    for (_, row) in entries {
+        bytes.extend_from_slice(row.key);
+        bytes.extend_from_slice(row.texts);
+        bytes.extend_from_slice(row.push_id.as_bytes());
+        bytes.extend_from_slice(&row.received_at.to_be_bytes());
+    }
+    connection.prepare_cached(&format!("INSERT INTO {PREFIX}{today} (entries) VALUES (?1)"))?.execute([bytes])?;
+    // A day with more rows than that has long been full.
+    let row = u32::try_from(connection.last_insert_rowid()).unwrap_or(u32::MAX);
+    Ok(entries.iter().zip(0_u32..).map(|((fingerprint, _), entry)| (*fingerprint, Place { row, entry })).collect())
+}
+
+/// An entry: its key and the rest. `None` if it is not there.
+fn read(connection: &Connection, day: i64, place: Place) -> Result<Option<([u8; 16], StoredSignature)>, EngineError> {
+    let sql = format!("SELECT substr(entries, ?2, {ENTRY}) FROM {PREFIX}{day} WHERE id = ?1");
+    let first = i64::from(place.entry).saturating_mul(ENTRY as i64).saturating_add(1);
+    let entry: Option<[u8; ENTRY]> =
+        connection.prepare_cached(&sql)?.query_row(params![place.row, first], |row| row.get(0)).optional()?;
+    Ok(entry.map(|entry| parse(&entry)))
+}
+
+fn parse(entry: &[u8; ENTRY]) -> ([u8; 16], StoredSignature) {
+    let part = |from: usize| entry.get(from..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    let received_at = entry.last_chunk().copied().map(i64::from_be_bytes).unwrap_or_default();
+    (part(0), StoredSignature { texts: part(16), push_id: PushId::from_bytes(part(32)), received_at })
+}
+
+/// Reads where everything stands.
+fn load(connection: &Connection) -> Result<BTreeMap<i64, Day>, EngineError> {
+    let mut names: Vec<String> = Vec::new();
     {
         let mut statement = connection.prepare(TABLES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            there.extend(name.strip_prefix(PREFIX).and_then(|day| day.parse::<i64>().ok()));
+            names.push(row.get(0)?);
         }
     }
-    there.sort_unstable();
-    let kept_from = if days == 0 { i64::MAX } else { today.saturating_sub(i64::from(days)) };
-    let old = there.iter().take_while(|day| **day < kept_from).count();
-    if let Some(oldest) = there.first().filter(|_| old > 0) {
-        connection.execute_batch(&format!("DROP TABLE {PREFIX}{oldest}"))?;
+    let mut days = BTreeMap::new();
+    for name in names {
+        let Some(day) = name.strip_prefix(PREFIX).and_then(|day| day.parse::<i64>().ok()) else { continue };
+        let mut places = Day::new();
+        let mut statement = connection.prepare(&format!("SELECT id, entries FROM {PREFIX}{day} ORDER BY id"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: u32 = row.get(0)?;
+            let entries = row
+                .get_ref(1)?
+                .as_blob()
+                .map_err(|_| EngineError::Statement("column entries of the signatures cannot be read".to_owned()))?;
+            let fingerprints = entries.chunks_exact(ENTRY).filter_map(<[u8]>::first_chunk).map(fingerprint);
+            places.extend(fingerprints.zip(0..).map(|(fingerprint, entry)| (fingerprint, Place { row: id, entry })));
+        }
+        days.insert(day, places);
     }
-    if days == 0 {
-        return Ok((SignatureTables { today, days, sql: None }, old.saturating_sub(1)));
-    }
-    connection.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {PREFIX}{today} (key BLOB PRIMARY KEY, texts BLOB NOT NULL, \
-         push_id BLOB NOT NULL, received_at INTEGER NOT NULL) STRICT, WITHOUT ROWID"
-    ))?;
-    let others = there.iter().filter(|day| **day >= kept_from && **day != today);
-    let (mut absent, mut elsewhere) = (String::new(), String::new());
-    for day in others {
-        let join = if absent.is_empty() { "WHERE" } else { "AND" };
-        absent.push_str(&format!(" {join} NOT EXISTS (SELECT 1 FROM {PREFIX}{day} WHERE key = ?1)"));
-        elsewhere.push_str(&format!(" UNION ALL SELECT texts, push_id, received_at FROM {PREFIX}{day} WHERE key = ?1"));
-    }
-    if absent.is_empty() {
-        // Without a condition ON CONFLICT would be read as part of the SELECT.
-        absent.push_str(" WHERE true");
-    }
-    let sql = Sql {
-        insert: format!(
-            "INSERT INTO {PREFIX}{today} (key, texts, push_id, received_at) SELECT ?1, ?2, ?3, ?4{absent} \
-             ON CONFLICT (key) DO NOTHING"
-        ),
-        find: format!("SELECT texts, push_id, received_at FROM {PREFIX}{today} WHERE key = ?1{elsewhere} LIMIT 1"),
-    };
-    Ok((SignatureTables { today, days, sql: Some(sql) }, old.saturating_sub(1)))
+    Ok(days)
 }

@@ -6,7 +6,7 @@ use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
 use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::signatures::{self, SignatureTables};
+use super::signatures::{Change, Signatures};
 use super::{Writing, closed, describe, read};
 use crate::database::transaction::{
     BindingRow, CallRow, EventsDropped, LaterCdrDone, LaterCdrRow, Renewal, ReplayRow, SignatureRow, StoredClaim,
@@ -21,16 +21,13 @@ use crate::database::{CommitUnknown, EngineError};
 /// transaction is open.
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
-    signatures: &'a mut Option<SignatureTables>,
-    committed: bool,
+    signatures: &'a mut Signatures,
+    /// What the transaction changes of the signatures.
+    change: Option<Change>,
 }
 
 impl Drop for SqliteTransaction<'_> {
     fn drop(&mut self) {
-        if !self.committed {
-            // A table that the transaction made or dropped may not be as it left it.
-            *self.signatures = None;
-        }
         let Some(connection) = self.connection.as_ref() else { return };
         if connection.is_autocommit() {
             return;
@@ -50,7 +47,7 @@ impl WriteEngine for Writing {
         let Self { connection, signatures, .. } = self;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, committed: false }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
             Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
             None => Err(closed()),
@@ -201,7 +198,9 @@ impl Transaction for SqliteTransaction<'_> {
         days: u32,
     ) -> Result<Vec<Option<StoredSignature>>, EngineError> {
         let connection = self.connection.as_ref().ok_or_else(closed)?;
-        signatures::remember(connection, self.signatures, rows, now_ms, days)
+        let (found, change) = self.signatures.remember(connection, rows, now_ms, days)?;
+        self.change = Some(change);
+        Ok(found)
     }
 
     fn list_replays(&mut self, rows: &[ReplayRow<'_>]) -> Result<Vec<bool>, EngineError> {
@@ -283,14 +282,18 @@ impl Transaction for SqliteTransaction<'_> {
     fn commit(mut self) -> Result<(), CommitUnknown> {
         // After an error some or all of it may be in the write-ahead log; dropping `self` leaves nothing open.
         let commit = |connection: &Connection| connection.prepare_cached("COMMIT")?.execute([]);
-        match self.connection.as_ref().map(commit) {
+        let error = match self.connection.as_ref().map(commit) {
             Some(Ok(_)) => {
-                self.committed = true;
-                Ok(())
+                if let Some(change) = self.change.take() {
+                    self.signatures.committed(change);
+                }
+                return Ok(());
             }
-            Some(Err(error)) => Err(CommitUnknown(describe(&error))),
-            None => Err(CommitUnknown("the connection is gone".to_owned())),
-        }
+            Some(Err(error)) => describe(&error),
+            None => "the connection is gone".to_owned(),
+        };
+        self.signatures.forget();
+        Err(CommitUnknown(error))
     }
 }
 
