@@ -21,10 +21,18 @@ const SIGNATURES_MAX: usize = 4_000_000;
 /// Bytes of an entry of a row: key, hash of the texts, push id, and when it was received, big-endian.
 const ENTRY: usize = 16 + 16 + 16 + 8;
 
-/// Where the signatures stand. Empty until the first is asked for.
-#[derive(Debug, Default)]
+/// Where the signatures stand.
+#[derive(Debug)]
 pub(super) struct Signatures {
+    /// `None` until the first is asked for.
     days: Option<BTreeMap<i64, Day>>,
+    most: usize,
+}
+
+impl Default for Signatures {
+    fn default() -> Self {
+        Self { days: None, most: SIGNATURES_MAX }
+    }
 }
 
 /// By the first half of its key, where each signature of the day stands.
@@ -61,7 +69,7 @@ impl Signatures {
         let kept_from = if kept_days == 0 { i64::MAX } else { today.saturating_sub(i64::from(kept_days)) };
         let mut change = Change { today, added: Vec::new(), dropped: None };
         // One table in a transaction, because the writer waits for it.
-        let full = days.values().map(Day::len).sum::<usize>() >= SIGNATURES_MAX;
+        let full = days.values().map(Day::len).sum::<usize>() >= self.most;
         if let Some((earliest, _)) = days.first_key_value()
             && (*earliest < kept_from || (full && *earliest < today))
         {
@@ -177,4 +185,64 @@ fn load(connection: &Connection) -> Result<BTreeMap<i64, Day>, EngineError> {
         days.insert(day, places);
     }
     Ok(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use privatenumber_contract::PushId;
+    use rusqlite::Connection;
+
+    use super::{DAY_MS, Signatures};
+    use crate::database::transaction::{SignatureRow, StoredSignature};
+
+    /// Remembers these keys on that day, in a transaction of its own. Says for each with what texts it came first.
+    fn remember(
+        signatures: &mut Signatures,
+        connection: &Connection,
+        day: i64,
+        keys: &[[u8; 16]],
+    ) -> Vec<Option<[u8; 16]>> {
+        let push_id = PushId::from_bytes([9; 16]);
+        let rows: Vec<_> = keys.iter().map(|key| SignatureRow { key, texts: key, push_id, received_at: -7 }).collect();
+        let (found, change) = signatures.remember(connection, &rows, day * DAY_MS, 3).unwrap();
+        signatures.committed(change);
+        let texts = |found: StoredSignature| {
+            assert_eq!((found.push_id, found.received_at), (push_id, -7));
+            found.texts
+        };
+        found.into_iter().map(|found| found.map(texts)).collect()
+    }
+
+    fn key(first_half: u8, second_half: u8) -> [u8; 16] {
+        let mut key = [first_half; 16];
+        key[8..].fill(second_half);
+        key
+    }
+
+    #[test]
+    fn keys_with_the_same_first_half_are_never_taken_for_each_other() {
+        let (mut signatures, connection) = (Signatures::default(), Connection::open_in_memory().unwrap());
+        assert_eq!(remember(&mut signatures, &connection, 1, &[key(1, 1), key(2, 2)]), [None, None]);
+        for _ in 0..2 {
+            let found = remember(&mut signatures, &connection, 1, &[key(1, 2), key(2, 2), key(1, 1)]);
+            assert_eq!(found, [None, Some(key(2, 2)), Some(key(1, 1))]);
+            // What the tables say is the same.
+            signatures.forget();
+        }
+    }
+
+    #[test]
+    fn p6_beyond_so_many_signatures_the_earliest_day_is_forgotten_early() {
+        let mut signatures = Signatures { most: 4, ..Signatures::default() };
+        let connection = Connection::open_in_memory().unwrap();
+        let mut on = |day, keys: &[[u8; 16]]| remember(&mut signatures, &connection, day, keys);
+        on(1, &[key(1, 0), key(2, 0), key(3, 0)]);
+        on(2, &[key(4, 0), key(5, 0)]);
+        // Too many: the first day goes, and from the next transaction on there is room.
+        assert_eq!(on(2, &[key(6, 0), key(1, 0), key(4, 0)]), [None, None, Some(key(4, 0))]);
+        assert_eq!(on(2, &[key(6, 0), key(7, 0)]), [None, None]);
+        assert_eq!(on(2, &[key(8, 0)]), [None]);
+        // All are of today: what is there stays, nothing more is remembered.
+        assert_eq!(on(2, &[key(8, 0), key(6, 0)]), [None, Some(key(6, 0))]);
+    }
 }
