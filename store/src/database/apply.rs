@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::EngineError;
 use super::later_cdrs::LaterCdrs;
 use super::replays::Replays;
-use super::transaction::{BindingRow, CallRow, Renewal, TextRow, Transaction};
+use super::transaction::{BindingRow, CallRow, Events, Renewal, TextRow, Transaction};
 use super::work::{
     BindingDone, BindingWork, Bindings, CallDone, CallWork, NewCall, OutcomeResult, OutcomesDone, PushDone, PushWork,
     Slot, TextWork, Unit,
@@ -20,13 +20,13 @@ use super::work::{
 use crate::record;
 
 /// Does `units` inside `transaction`, at the time `now_ms` (epoch milliseconds), and fills in their results. Remembers signatures for
-/// `replay_days` days. Returns how many new events it kept.
+/// `replay_days` days. Returns the new events that it kept.
 pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     transaction: &mut T,
     units: impl Iterator<Item = &'a mut Unit<'u>>,
     now_ms: i64,
     replay_days: u32,
-) -> Result<usize, EngineError> {
+) -> Result<Events, EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for unit in units {
         match unit {
@@ -42,7 +42,11 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     if !outcomes.is_empty() {
         apply_outcomes(transaction, &mut outcomes, now_ms)?;
     }
-    let events = if pushes.is_empty() { 0 } else { apply_pushes(transaction, &mut pushes, now_ms, replay_days)? };
+    let events = if pushes.is_empty() {
+        Events::default()
+    } else {
+        apply_pushes(transaction, &mut pushes, now_ms, replay_days)?
+    };
     if !checks.is_empty() {
         transaction.write_readiness(now_ms)?;
         checks.into_iter().for_each(|check| check.result = Some(Ok(())));
@@ -55,7 +59,7 @@ fn apply_pushes<T: Transaction>(
     pushes: &mut [&mut Slot<PushWork>],
     now_ms: i64,
     replay_days: u32,
-) -> Result<usize, EngineError> {
+) -> Result<Events, EngineError> {
     let works: Vec<&PushWork> = pushes.iter().map(|slot| &slot.work).collect();
     let replays = Replays::find(transaction, &works, now_ms, replay_days)?;
     let CallsDone { mut done, parked: of_replays } = apply_calls(transaction, &works, &replays, now_ms)?;
@@ -76,9 +80,12 @@ fn apply_pushes<T: Transaction>(
             if new { done.parked_new += 1 } else { done.parked_repeated += 1 }
         }
     }
-    let mut new_events = 0_usize;
+    let mut new_events = Events::default();
     for (index, new) in events {
-        new_events = new_events.saturating_add(usize::from(new));
+        if new && let Some(text) = works.get(index).and_then(|work| work.event.as_ref()) {
+            new_events.events = new_events.events.saturating_add(1);
+            new_events.bytes = new_events.bytes.saturating_add(text.as_bytes().len() as u64);
+        }
         if let Some(done) = done.get_mut(index) {
             done.event_new = Some(new);
         }

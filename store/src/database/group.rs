@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::apply::apply;
 use super::keeping::{Dropped, Keeping};
-use super::transaction::{Transaction, WriteEngine};
+use super::transaction::{Events, Transaction, WriteEngine};
 use super::work::Waiting;
 use super::{EngineError, WriteError};
 
 /// How often a group is tried when another writer came in between.
 const ATTEMPTS_AT_A_CONFLICT: u32 = 10;
 
-/// How many events one transaction drops at most, unless it brings more: some milliseconds of the writer's time.
-const EVENTS_DROPPED_AT_ONCE: usize = 256;
+/// What one transaction drops of the events at most, unless it brings more: some milliseconds of the writer's time.
+const DROPPED_AT_ONCE: Events = Events { events: 256, bytes: 4 << 20 };
 
 /// What is kept, and what the transaction before found of it.
 #[derive(Debug)]
@@ -116,10 +116,13 @@ fn attempt<E: WriteEngine>(
     let days = upkeep.keeping.replay_days;
     let events =
         apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms(), days).map_err(Failure::Engine)?;
-    let over = events > 0 || upkeep.events_over.load(Ordering::Relaxed);
+    let over = events.events > 0 || upkeep.events_over.load(Ordering::Relaxed);
     let dropped = if over {
         // More than it brings, so that a budget that was lowered is reached.
-        let most = events.saturating_mul(2).max(EVENTS_DROPPED_AT_ONCE);
+        let most = Events {
+            events: events.events.saturating_mul(2).max(DROPPED_AT_ONCE.events),
+            bytes: events.bytes.saturating_mul(2).max(DROPPED_AT_ONCE.bytes),
+        };
         Some(transaction.drop_events(upkeep.keeping.event_bytes, most).map_err(Failure::Engine)?)
     } else {
         None

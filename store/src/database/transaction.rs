@@ -111,6 +111,13 @@ pub(crate) struct ReplayRow<'a> {
     pub call_ids: Vec<&'a str>,
 }
 
+/// A number of events, and what their bodies take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Events {
+    pub events: u64,
+    pub bytes: u64,
+}
+
 /// What was dropped of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventsDropped {
@@ -174,8 +181,9 @@ pub(crate) trait Transaction {
     /// Lists pushes whose signature came with other texts before, up to a fixed number of the latest. Says for each whether it was new.
     fn list_replays(&mut self, rows: &[ReplayRow<'_>]) -> Result<Vec<bool>, EngineError>;
 
-    /// Drops the oldest events, at most `most`, until all take no more than `budget` bytes.
-    fn drop_events(&mut self, budget: u64, most: usize) -> Result<EventsDropped, EngineError>;
+    /// Drops the oldest events until all take no more than `budget` bytes; at most `most.events` of them, and none more once those take
+    /// `most.bytes`.
+    fn drop_events(&mut self, budget: u64, most: Events) -> Result<EventsDropped, EngineError>;
 
     /// Keeps CDRs that cannot be used. Says for each whether it was new.
     fn park(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError>;

@@ -24,7 +24,7 @@ fn budget(events: u64) -> Keeping {
 async fn kept(store: &Store) -> Vec<u128> {
     let page = store.get("/v1/events?limit=500").await.expect(200);
     let numbers =
-        page["events"].as_array().unwrap().iter().map(|event| event["raw"].as_str().unwrap().parse().unwrap());
+        page["events"].as_array().unwrap().iter().map(|event| event["raw"].as_str().unwrap().trim().parse().unwrap());
     numbers.rev().collect()
 }
 
@@ -76,6 +76,26 @@ async fn p4_a_budget_that_was_lowered_is_reached_in_small_steps_by_whatever_is_c
     }
     assert_eq!((before, metric(&store, DROPPED)), (50, 350.0));
     assert_eq!(kept(&store).await, (451..501).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn p4_large_events_are_dropped_a_few_mebibytes_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let store = Store::at(&path).await;
+    for number in 1..=10_u128 {
+        let mut large = event(number);
+        large["event"]["raw"] = json!(format!("{number}{}", " ".repeat(1_000_000)));
+        store.post("/v1/pushes", large).await.expect(200);
+    }
+    store.app.database.close().await;
+    drop(store);
+
+    let store = Store::at_keeping(&path, budget(0)).await;
+    for left in [5, 0, 0] {
+        store.get("/readyz").await.expect(200);
+        assert_eq!(kept(&store).await.len(), left);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What is remembered of signatures: a table for each day, to which each transaction appends one row, and which is dropped as a whole.
 //!
+//! A later form of these tables needs another name: a store reads all tables of this name when it starts to remember.
+//!
 //! Where a signature stands is found in memory. An index on disk would be written at a random page for every push, which costs a fifth of
 //! all the CPU time that a push takes.
 

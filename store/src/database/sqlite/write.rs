@@ -9,8 +9,8 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use super::signatures::{Change, Signatures};
 use super::{Writing, closed, describe, read};
 use crate::database::transaction::{
-    BindingRow, CallRow, EventsDropped, LaterCdrDone, LaterCdrRow, Renewal, ReplayRow, SignatureRow, StoredClaim,
-    StoredSignature, TextRow, Transaction, WriteEngine,
+    BindingRow, CallRow, Events, EventsDropped, LaterCdrDone, LaterCdrRow, Renewal, ReplayRow, SignatureRow,
+    StoredClaim, StoredSignature, TextRow, Transaction, WriteEngine,
 };
 use crate::database::work::Bindings;
 use crate::database::{CommitUnknown, EngineError};
@@ -88,7 +88,7 @@ const LIST_REPLAY: &str = "INSERT INTO replays (push_id, app_key, scheme, receiv
 const SHORTEN_REPLAYS: &str = "DELETE FROM replays WHERE number <= (SELECT max(number) FROM replays) - ?1";
 const EVENT_BYTES: &str = "SELECT bytes FROM event_bytes WHERE id = 1";
 /// What each event takes, as the triggers count it.
-const OLDEST_EVENTS: &str = "SELECT number, length(CAST(raw AS BLOB)) + coalesce(length(raw_bytes), 0) + 256 \
+const OLDEST_EVENTS: &str = "SELECT number, octet_length(raw) + coalesce(length(raw_bytes), 0) + 256 \
                              FROM events ORDER BY number LIMIT ?1";
 const DROP_EVENTS: &str = "DELETE FROM events WHERE number <= ?1";
 const WRITE_READINESS: &str = "INSERT INTO readiness (id, checked_at) VALUES (1, ?1) \
@@ -224,21 +224,24 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(new)
     }
 
-    fn drop_events(&mut self, budget: u64, most: usize) -> Result<EventsDropped, EngineError> {
+    fn drop_events(&mut self, budget: u64, most: Events) -> Result<EventsDropped, EngineError> {
         let budget = i64::try_from(budget).unwrap_or(i64::MAX);
         let mut bytes: i64 = self.prepare(EVENT_BYTES)?.query_row([], |row| row.get(0))?;
         if bytes <= budget {
             return Ok(EventsDropped { events: 0, more: false });
         }
-        let mut last = None;
+        let (mut last, mut dropped) = (None, 0_i64);
+        let most_bytes = i64::try_from(most.bytes).unwrap_or(i64::MAX);
         {
             let mut statement = self.prepare(OLDEST_EVENTS)?;
-            let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+            let mut rows = statement.query([i64::try_from(most.events).unwrap_or(i64::MAX)])?;
             while bytes > budget
+                && dropped < most_bytes
                 && let Some(row) = rows.next()?
             {
                 last = Some(row.get::<_, i64>(0)?);
-                bytes = bytes.saturating_sub(row.get(1)?);
+                let size: i64 = row.get(1)?;
+                (bytes, dropped) = (bytes.saturating_sub(size), dropped.saturating_add(size));
             }
         }
         let events = match last {
