@@ -343,7 +343,7 @@ pub struct Parked<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event<'a> {
-    /// `callin`, `callout`, `alerting`, `answer`, `disconnect`, `collectInfo` or `numStatus`.
+    /// `callin`, `callout`, `alerting`, `answer`, `disconnect`, `collectInfo`, `numStatus`, or another that Huawei sends.
     #[serde(borrow)]
     pub event_type: Cow<'a, str>,
     /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.
