@@ -92,6 +92,11 @@ impl Admission {
         Some(Permit { account: Rc::clone(account), calls, bytes, business })
     }
 
+    /// Whether `bytes` more fit into all that may be held, whichever pushes hold it.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        fits(self.0.bytes.get(), bytes, self.0.most_bytes)
+    }
+
     /// How many calls are pending.
     pub fn calls(&self) -> usize {
         self.0.calls.get()
@@ -133,6 +138,17 @@ impl BodyPermit {
         account.take_bytes(more);
         self.bytes += more;
         true
+    }
+
+    /// How many bytes it has taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The push gives way. What it took first is free at once, because headers have bounds of the host's own. What has arrived of its
+    /// body counts until the host has let go of it, though not among the unfinished ones any more.
+    pub fn leave(&mut self) {
+        self.complete(self.bytes.saturating_sub(FIRST_BYTES));
     }
 
     /// The body has arrived as a whole: from now on it counts among what is pending, and by its own size.

@@ -93,6 +93,8 @@ pub enum Action {
     Reply(Reply),
     /// The response's headers are edited, its body is gathered.
     Become(HeaderEdits),
+    /// The response goes on with its body and with fewer headers.
+    Reduce(HeaderEdits),
     /// The response's body becomes this.
     Body(Cow<'static, [u8]>),
 }
@@ -199,6 +201,7 @@ impl Driver {
                 match worker.response_headers(&mut open.exchange, status, content_type, committed, is_end) {
                     AtResponse::LeaveAlone => Action::LeaveAlone,
                     AtResponse::Become(edits) => Action::Become(edits),
+                    AtResponse::Reduce(edits) => Action::Reduce(edits),
                 }
             }
             Event::ResponseEnd(body) => {

@@ -1,7 +1,8 @@
 //! What happened, told once: metrics and log lines are both made from these events.
 
+use privatenumber_cdr::Field;
 use privatenumber_contract::{Outcome, PushId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::config::HeadersMode;
 use crate::dispatcher::Refusal;
@@ -68,6 +69,20 @@ pub enum Event {
         /// What is wrong.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// Values of a push's CDRs could not be used and are `null` in their records; their calls go on.
+    CdrWarnings {
+        /// The push.
+        push_id: PushId,
+        /// The fields, each once.
+        fields: Vec<FieldWarning>,
+    },
+    /// CDRs of a push had the text of an earlier one of the same call, and say nothing new.
+    CdrsRepeated {
+        /// The push.
+        push_id: PushId,
+        /// How many.
+        count: usize,
     },
     /// The store committed a push.
     PushCommitted {
@@ -184,6 +199,22 @@ pub enum Event {
     Drained,
 }
 
+/// A field of a push's CDRs whose value could not be used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FieldWarning {
+    /// The field, by Huawei's name of it.
+    #[serde(serialize_with = "field_name")]
+    pub field: Field,
+    /// In how many CDRs.
+    pub cdrs: usize,
+    /// Why, in the first of them. Holds no value.
+    pub reason: String,
+}
+
+fn field_name<S: Serializer>(field: &Field, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(field.name())
+}
+
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -194,12 +225,14 @@ impl Event {
         match self {
             Self::PushAnswered { answer: ReplyKind::Recorded, .. }
             | Self::PushCommitted { asked_again: false, .. }
+            | Self::CdrsRepeated { .. }
             | Self::BatchAnswered { .. }
             | Self::OutcomesReported { .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
             Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
             Self::PushAnswered { .. }
+            | Self::CdrWarnings { .. }
             | Self::ClaimsMissed { .. }
             | Self::BatchesUnknown
             | Self::AbandonedDropped { .. }

@@ -9,7 +9,6 @@
 pub mod admission;
 pub mod authentication;
 pub mod callback;
-pub mod cdr;
 pub mod config;
 pub mod dispatcher;
 #[cfg(any(test, feature = "driver"))]

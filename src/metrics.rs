@@ -3,6 +3,7 @@
 //! Labels are part of the name (`.answer.recorded`), because the host knows none; `stats_tags` in `envoy.yaml` makes labels
 //! of them. No name is ever made of what somebody sent.
 
+use privatenumber_cdr::Field;
 use privatenumber_contract::{NotSent, Outcome};
 
 use crate::dispatcher::{Gauges, Refusal};
@@ -58,6 +59,32 @@ closed_set! {
         CdrsHeld = "privatenumber_cdrs_total.verdict.held",
         /// CDRs whose call was erased before its callback.
         CdrsErased = "privatenumber_cdrs_total.verdict.erased",
+        /// CDRs with the text of an earlier one of the same call and push.
+        CdrsRepeated = "privatenumber_cdrs_repeated_total",
+        /// CDRs whose `direction` could not be used.
+        WarningsDirection = "privatenumber_cdr_warnings_total.field.direction",
+        /// CDRs whose `bindNum` could not be used.
+        WarningsBindNum = "privatenumber_cdr_warnings_total.field.bind_num",
+        /// CDRs whose `callerNum` could not be used.
+        WarningsCallerNum = "privatenumber_cdr_warnings_total.field.caller_num",
+        /// CDRs whose `fwdDstNum` could not be used.
+        WarningsFwdDstNum = "privatenumber_cdr_warnings_total.field.fwd_dst_num",
+        /// CDRs whose `callInTime` could not be used.
+        WarningsCallInTime = "privatenumber_cdr_warnings_total.field.call_in_time",
+        /// CDRs whose `fwdStartTime` could not be used.
+        WarningsFwdStartTime = "privatenumber_cdr_warnings_total.field.fwd_start_time",
+        /// CDRs whose `fwdAnswerTime` could not be used.
+        WarningsFwdAnswerTime = "privatenumber_cdr_warnings_total.field.fwd_answer_time",
+        /// CDRs whose `callEndTime` could not be used.
+        WarningsCallEndTime = "privatenumber_cdr_warnings_total.field.call_end_time",
+        /// CDRs whose `failTime` could not be used.
+        WarningsFailTime = "privatenumber_cdr_warnings_total.field.fail_time",
+        /// CDRs whose `recordFlag` could not be used.
+        WarningsRecordFlag = "privatenumber_cdr_warnings_total.field.record_flag",
+        /// CDRs whose `recordFileDownloadUrl` could not be used.
+        WarningsRecordFileDownloadUrl = "privatenumber_cdr_warnings_total.field.record_file_download_url",
+        /// CDRs whose `userData` could not be used.
+        WarningsUserData = "privatenumber_cdr_warnings_total.field.user_data",
         /// Callbacks answered 2xx.
         CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
         /// Callbacks answered with any other status.
@@ -184,6 +211,12 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
                 count(Counter::ClaimsRecovered, 1);
             }
         }
+        Event::CdrWarnings { fields, .. } => {
+            for warning in fields {
+                count(of_field(warning.field), warning.cdrs as u64);
+            }
+        }
+        Event::CdrsRepeated { count: number, .. } => count(Counter::CdrsRepeated, *number as u64),
         Event::BatchAnswered { pushes, duration_ms } => {
             observe(Histogram::StoreDuration, *duration_ms);
             observe(Histogram::BatchSize, *pushes as u64);
@@ -219,6 +252,23 @@ fn of_reply(answer: ReplyKind) -> Counter {
         ReplyKind::StoreUnavailable => Counter::PushesStoreUnavailable,
         ReplyKind::Busy => Counter::PushesBusy,
         ReplyKind::GaveWay => Counter::PushesGaveWay,
+    }
+}
+
+fn of_field(field: Field) -> Counter {
+    match field {
+        Field::Direction => Counter::WarningsDirection,
+        Field::BindNum => Counter::WarningsBindNum,
+        Field::CallerNum => Counter::WarningsCallerNum,
+        Field::FwdDstNum => Counter::WarningsFwdDstNum,
+        Field::CallInTime => Counter::WarningsCallInTime,
+        Field::FwdStartTime => Counter::WarningsFwdStartTime,
+        Field::FwdAnswerTime => Counter::WarningsFwdAnswerTime,
+        Field::CallEndTime => Counter::WarningsCallEndTime,
+        Field::FailTime => Counter::WarningsFailTime,
+        Field::RecordFlag => Counter::WarningsRecordFlag,
+        Field::RecordFileDownloadUrl => Counter::WarningsRecordFileDownloadUrl,
+        Field::UserData => Counter::WarningsUserData,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use privatenumber_cdr::InvalidPush;
 use serde::Serialize;
 
 use crate::authentication::Refusal;
-use crate::cdr::InvalidPush;
 
 /// A reply to a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +165,9 @@ pub enum ReplyKind {
 
 #[cfg(test)]
 mod tests {
+    use privatenumber_cdr::InvalidPush;
+
     use super::Reply;
-    use crate::cdr::InvalidPush;
 
     #[test]
     fn a_success_has_the_body_huawei_documents() {

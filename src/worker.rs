@@ -60,10 +60,18 @@ pub struct Worker<H> {
 }
 
 /// What counters and gauges have moved by since the host was told.
-#[derive(Default)]
 struct Untold {
     counters: [Cell<i64>; Counter::ALL.len()],
     gauges: [Cell<i64>; Gauge::ALL.len()],
+}
+
+impl Default for Untold {
+    fn default() -> Self {
+        Self {
+            counters: [const { Cell::new(0) }; Counter::ALL.len()],
+            gauges: [const { Cell::new(0) }; Gauge::ALL.len()],
+        }
+    }
 }
 
 impl<H: Host> Worker<H> {

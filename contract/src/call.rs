@@ -15,7 +15,8 @@ pub struct CallKey<'a> {
     pub app_key: &'a str,
     /// The call chain.
     pub session_id: Private<&'a str>,
-    /// The call record, or "" where Huawei sent none.
+    /// The call record as Huawei sent it, a number by its digits, anything else by its hash ([`hashed_icid`]); "" where Huawei sent
+    /// none.
     pub icid: &'a str,
 }
 
@@ -35,6 +36,15 @@ impl CallKey<'_> {
     }
 }
 
+/// What stands in a call's key for an `icid` that is neither a text nor a number, or is too long or broken: `sha256:` and the 64
+/// lower-case hex digits of the SHA-256 of `value`, the bytes of the JSON value exactly as they stand in the CDR, from its first to its
+/// last. So that no odd form gives one call two keys or two calls one.
+pub fn hashed_icid(value: &[u8]) -> String {
+    let digest = Sha256::digest(value);
+    let digits = digest.as_chunks::<16>().0.iter().flat_map(hex).map(char::from);
+    "sha256:".chars().chain(digits).collect()
+}
+
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +62,30 @@ pub enum CallState {
     /// The deadline passed without an outcome: the gateway died between claim and outcome. Derived when read, never
     /// written; a late outcome replaces it.
     Unknown,
+    /// Nobody holds the claim: the call waits in the store until a worker takes it, see [`Wait`].
+    Waiting,
+}
+
+/// What a waiting call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    /// For a late registration of its binding.
+    Binding,
+    /// For a worker alone: an operator released the call.
+    Released,
+}
+
+/// How a call waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wait {
+    /// What for.
+    pub waits_for: WaitFor,
+    /// Since when, epoch milliseconds.
+    pub since: i64,
+    /// From this moment on a worker may take the call, epoch milliseconds. Registering the binding brings it forward.
+    pub due: i64,
 }
 
 /// One call as operators and reconciling businesses see it.
@@ -68,15 +102,18 @@ pub struct CallView {
     pub icid: String,
     /// Where it stands now.
     pub state: CallState,
-    /// What became of the callback; `null` while pending or unknown.
+    /// What became of the callback; `null` while pending, unknown or waiting.
     pub outcome: Option<Outcome>,
-    /// The push that holds the claim.
+    /// How it waits; absent in every other state than `waiting`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+    /// The push that holds the claim. All zeros while the call waits: nobody holds it.
     pub push_id: PushId,
     /// When the gateway received that push, epoch milliseconds.
     pub received_at: i64,
     /// When the store committed the call, epoch milliseconds.
     pub recorded_at: i64,
-    /// After this moment a call without an outcome reads as `unknown`, epoch milliseconds.
+    /// After this moment a call whose claim is granted and that has no outcome reads as `unknown`, epoch milliseconds.
     pub claim_deadline: i64,
     /// How long the callback took, milliseconds; `null` where none was sent or it is not known.
     pub duration_ms: Option<i64>,
@@ -98,7 +135,7 @@ pub struct CallDetail {
     /// The CDR as Huawei sent it; `None` where the gateway did not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cdr: Option<KeptCdr>,
-    /// What of the CDR could not be used, and is `null` in the record.
+    /// What of the CDR could not be used, and is `null` in the record; and that the binding was registered too late.
     #[serde(default, deserialize_with = "owned_warnings", skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning<'static>>,
     /// Later CDRs of the same call that say something else, in the order in which they came. They change neither the record nor the
@@ -109,9 +146,12 @@ pub struct CallDetail {
     /// How many times a push brought a CDR that says something else again and was not kept, because there was no room for it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub later_cdrs_not_kept: i64,
-    /// Whether the signature of the push that holds the claim had come with other CDRs before. See [`ReplayView`].
+    /// Whether the signature of the push that brought the call had come with other CDRs before. See [`ReplayView`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// What became of the call before it was released, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<EarlierOutcome>,
 }
 
 fn is_zero(number: &i64) -> bool {
@@ -128,6 +168,22 @@ pub struct LaterCdr {
     pub received_at: i64,
     /// The CDR as Huawei sent it.
     pub cdr: KeptCdr,
+}
+
+/// An outcome that a release took back. Its push id is retired: it is never granted the call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierOutcome {
+    /// When an operator released the call, epoch milliseconds.
+    pub released_at: i64,
+    /// The push that held the claim.
+    pub push_id: PushId,
+    /// What became of its callback: it never left, or there was nobody to call back.
+    pub outcome: Outcome,
+    /// How long the callback took, milliseconds; `null` where none was sent.
+    pub duration_ms: Option<i64>,
+    /// When the outcome was reported, epoch milliseconds.
+    pub reported_at: i64,
 }
 
 fn owned_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Warning<'static>>, D::Error> {
@@ -206,6 +262,9 @@ pub struct ParkedView {
     pub received_at: i64,
     /// How many further pushes brought the same text.
     pub duplicates: i64,
+    /// The call that was made of it when it was released; absent as long as it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
 }
 
 /// A page of parked CDRs, newest first.

@@ -15,13 +15,14 @@ mod private;
 mod problem;
 mod push;
 mod record;
+mod release;
 mod work;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
 pub use call::{
-    CallDetail, CallKey, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, LaterCdr, ParkedPage,
-    ParkedView, ReplayPage, ReplayView,
+    CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
+    ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,
 };
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;
@@ -31,4 +32,7 @@ pub use push::{
     PushIdError, Signature, Warning, WithoutBinding, hex,
 };
 pub use record::Record;
+pub use release::{
+    ParkedReleaseAnswer, ParkedReleaseRequest, RefusedRelease, ReleaseAnswer, ReleaseFilter, ReleaseRequest,
+};
 pub use work::{WorkAnswer, WorkRequest};

@@ -12,6 +12,12 @@ pub const OUTCOMES: usize = 1_000;
 /// Most works that a worker takes at once: with [`CALL_ANSWER_BYTES`] each they fit [`ANSWER_BYTES`].
 pub const WORKS: usize = 50;
 
+/// Most calls of a release.
+pub const RELEASES: usize = 1_000;
+
+/// How far the store counts the works that wait: so many stand for so many or more.
+pub const WORKS_COUNTED: u32 = 1_000;
+
 /// Longest part of a call key, bytes. Huawei's are far below 100.
 pub const KEY_PART_BYTES: usize = 1_024;
 

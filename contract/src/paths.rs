@@ -9,6 +9,9 @@ pub const PUSH_BATCHES: &str = "/v1/push-batches";
 pub const COMMITTED_HEADER: &str = "privatenumber-committed";
 /// `POST`: takes calls that wait in the store. See [`WorkRequest`](crate::WorkRequest) and [`WorkAnswer`](crate::WorkAnswer).
 pub const WORK_TAKE: &str = "/v1/work:take";
+/// `POST`: releases calls whose callback certainly never left. See [`ReleaseRequest`](crate::ReleaseRequest). A parked CDR is released
+/// by `POST` to its number below [`PARKED`], followed by `:release`. See [`ParkedReleaseRequest`](crate::ParkedReleaseRequest).
+pub const CALLS_RELEASE: &str = "/v1/calls:release";
 /// `POST`: what became of callbacks. See [`Outcomes`](crate::Outcomes).
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).

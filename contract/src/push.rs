@@ -120,7 +120,9 @@ pub struct Push<'a> {
     /// What the push's signature covered.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature<'a>>,
-    /// The calls whose claims are asked for, at most [`limits::PUSH_CDRS`](crate::limits::PUSH_CDRS).
+    /// The calls whose claims are asked for, at most [`limits::PUSH_CDRS`](crate::limits::PUSH_CDRS). One call may be named more than
+    /// once, each time with another CDR: the first mention is the call, the others are further versions of its CDR, whose verdict is
+    /// `duplicate`.
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<CallReport<'a>>,
     /// CDRs that could not be used.
@@ -203,7 +205,7 @@ pub struct Signature<'a> {
 pub enum CdrText<'a> {
     /// The text, which is a JSON object.
     Json(&'a RawValue),
-    /// Bytes that are not UTF-8.
+    /// Bytes that are not UTF-8, or in which GBK may stand.
     Bytes(Cow<'a, [u8]>),
 }
 
@@ -259,7 +261,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for CdrText<'a> {
 
 const CDR_TEXT_EXPECTED: &str = "wrong type or value, expected a CDR as a JSON object, or its bytes as Base64";
 
-/// A value of a CDR that could not be used and is `null` in the record.
+/// A value of a CDR that could not be used as it came, and is `null` in the record unless the reason is [`Warning::DECODED`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Warning<'a> {
@@ -269,6 +271,14 @@ pub struct Warning<'a> {
     /// What is wrong with it. Holds no value of the CDR.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
+}
+
+impl Warning<'_> {
+    /// The reason where the value holds bytes that are not UTF-8. A store may decode them by the CDR's bytes, which come with the
+    /// call, and then writes [`Warning::DECODED`] in its place.
+    pub const NOT_UTF8: &'static str = "is not UTF-8";
+    /// The reason where the store has decoded such a value: it is not `null` in the record.
+    pub const DECODED: &'static str = "is not UTF-8; decoded from GB 18030";
 }
 
 /// One call, reshaped from its CDR: what the record takes from it.
@@ -281,7 +291,7 @@ pub struct CallReport<'a> {
     /// The call chain.
     #[serde(borrow)]
     pub session_id: Private<Cow<'a, str>>,
-    /// The call record, or "".
+    /// The call record as it stands in the key, see [`CallKey::icid`]; or "".
     #[serde(borrow, default)]
     pub icid: Cow<'a, str>,
     /// After this moment of the gateway's own clock a claim without an outcome reads as `unknown`, epoch milliseconds.
@@ -339,11 +349,12 @@ pub struct Parked<'a> {
     pub raw_base64: Option<Private<Cow<'a, str>>>,
 }
 
-/// A call or number status event.
+/// A push that is not of CDRs: a call or number status event, or one of a type that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event<'a> {
-    /// `callin`, `callout`, `alerting`, `answer`, `disconnect`, `collectInfo`, `numStatus`, or another that Huawei sends.
+    /// `callin`, `callout`, `alerting`, `answer`, `disconnect`, `collectInfo`, `numStatus`, or what else Huawei sent there in at most 64
+    /// characters; `unnamed` where that cannot be shown.
     #[serde(borrow)]
     pub event_type: Cow<'a, str>,
     /// The push body as Huawei sent it, as text: bytes that are not UTF-8 stand as U+FFFD.

@@ -1,9 +1,8 @@
 //! Bodies of pushes: pushed to a worker; and read, reshaped, written as the store's contract and read back.
 
-use private_number_gateway::authentication::{Application, Authenticator};
-use private_number_gateway::cdr::{Contents, MAX_CDRS, Reader, decode};
 use private_number_gateway::config::HeadersMode;
 use private_number_gateway::driver::Action;
+use privatenumber_cdr::{Charset, Contents, MAX_CDRS, Reader, decode};
 use privatenumber_contract::{Push, PushId};
 use serde_json::Value;
 
@@ -14,14 +13,13 @@ const APP_KEY: &str = "demoAppKey000000000000000001";
 /// See the [module](self).
 pub fn run(data: &[u8]) {
     push(data);
-    read(data);
+    read(data, Charset::Utf8);
+    read(data, Charset::Gbk);
 }
 
-fn read(data: &[u8]) {
-    let demo = Application::new(APP_KEY.to_owned(), Some("business".to_owned()), Vec::new());
-    let authenticator = Authenticator::new([], None, [demo]);
-    let reader = Reader { authenticator: &authenticator, app_key: APP_KEY, claim_deadline: i64::MAX, ttl_ms: 1 };
-    let body = decode(data);
+fn read(data: &[u8], charset: Charset) {
+    let reader = Reader { app_key: APP_KEY, ak: Some("business"), claim_deadline: i64::MAX, ttl_ms: 1 };
+    let body = decode(data, charset);
     let contents = match reader.read(&body) {
         Ok(contents) => contents,
         Err(invalid) => {
@@ -31,12 +29,15 @@ fn read(data: &[u8]) {
         }
     };
     let (calls, parked, event) = match contents {
-        Contents::Calls { calls, parked } => {
-            never_loses_or_invents(data, calls.len() + parked.len());
+        Contents::Calls { calls, further, parked, repeated } => {
+            never_loses_or_invents(data, calls.len() + parked.len() + repeated);
             let mut ids: Vec<_> = calls.iter().map(|call| call.key().id()).collect();
             ids.sort();
             ids.dedup();
-            assert_eq!(ids.len(), calls.len(), "P1: a push asks twice for one call");
+            assert_eq!(ids.len() + further.len(), calls.len(), "P1: a push asks twice for one call");
+            for warning in calls.iter().flat_map(|call| &call.warnings) {
+                super::shows_nothing_private(&warning.reason);
+            }
             assert!(calls.iter().all(|call| call.app_key == APP_KEY && !call.session_id.expose().is_empty()));
             parked.iter().for_each(|parked| super::shows_nothing_private(&parked.reason));
             (calls, parked, None)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use privatenumber_contract::paths;
@@ -41,9 +41,13 @@ pub enum Fault {
     OpenAtHead(u16),
     /// The store deals with it; the answer never comes.
     SwallowAnswer,
+    /// The store never sees it; no answer comes. So does a store that is stopped.
+    Hang,
     /// The store never sees it; the answer is this status, without a problem document: whether something was committed can
     /// not be told from it.
     Status(u16),
+    /// The same with a problem document, as the store gives one.
+    Problem(u16),
 }
 
 /// A request that arrived, whatever became of it.
@@ -88,6 +92,8 @@ struct Rule {
 struct State {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
+    /// Headers that every answer has besides its own.
+    headers: HeaderMap,
 }
 
 /// The proxy. Dropping it ends it with all its connections.
@@ -126,6 +132,14 @@ impl FaultProxy {
     /// Does `fault` to the next `times` of these requests. Several such rules are used up one after the other.
     pub fn strike_times(&self, requests: Requests, fault: Fault, times: usize) {
         self.state().rules.push(Rule { requests, fault, times });
+    }
+
+    /// Adds these headers to every answer from now on, whatever becomes of it. Over HTTP/2 they come as trailers as well.
+    pub fn add_headers(&self, headers: &[(&'static str, &'static str)]) {
+        let headers = headers.iter();
+        self.state()
+            .headers
+            .extend(headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))));
     }
 
     /// Passes everything on again.
@@ -200,7 +214,12 @@ impl FaultProxy {
 async fn connection(stream: TcpStream, upstream: String, state: Arc<Mutex<State>>) {
     let service = service_fn(move |request| {
         let (upstream, state) = (upstream.clone(), Arc::clone(&state));
-        async move { exchange(request, &upstream, &state).await }
+        async move {
+            let version = request.version();
+            let answer = exchange(request, &upstream, &state).await?;
+            let headers = state.lock().unwrap_or_else(PoisonError::into_inner).headers.clone();
+            anyhow::Ok(decorated(answer, headers, version))
+        }
     });
     // An error is a connection that ended early: often the fault that was asked for.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
@@ -224,7 +243,9 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
     };
     match fault {
         Some(Fault::ResetBefore) => bail!("reset on demand"),
+        Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Status(status)) => return status_only(status, FaultyBody::whole(Bytes::new())),
+        Some(Fault::Problem(status)) => return problem(status),
         _ => {}
     }
     let headers: Vec<_> = head
@@ -288,6 +309,23 @@ fn next_fault(rules: &mut Vec<Rule>, path: &str, now: When) -> Option<Fault> {
     Some(fault)
 }
 
+/// The answer with these headers besides its own.
+fn decorated(mut answer: Answered, headers: HeaderMap, version: Version) -> Answered {
+    if version == Version::HTTP_2 && !headers.is_empty() && answer.body().end == End::Proper {
+        answer.body_mut().end = End::Trailers;
+        answer.body_mut().trailers.clone_from(&headers);
+    }
+    answer.headers_mut().extend(headers);
+    answer
+}
+
+fn problem(status: u16) -> Result<Answered> {
+    let document = serde_json::json!({ "type": "about:blank", "title": "refused on demand", "status": status });
+    let mut answer = status_only(status, FaultyBody::whole(document.to_string().into()))?;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Ok(answer)
+}
+
 fn status_only(status: u16, body: FaultyBody) -> Result<Answered> {
     let mut answer = Response::new(body);
     *answer.status_mut() = StatusCode::from_u16(status)?;
@@ -300,6 +338,7 @@ struct FaultyBody {
     length: Option<u64>,
     rest: Full<Bytes>,
     end: End,
+    trailers: HeaderMap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,19 +351,25 @@ enum End {
 
 impl FaultyBody {
     fn whole(body: Bytes) -> Self {
-        Self { length: Some(body.len() as u64), rest: Full::new(body), end: End::Proper }
+        Self { length: Some(body.len() as u64), rest: Full::new(body), end: End::Proper, trailers: HeaderMap::new() }
     }
 
     fn half(body: Bytes) -> Self {
-        Self { length: Some(body.len() as u64), rest: Full::new(body.slice(..body.len() / 2)), end: End::Cut }
+        Self {
+            length: Some(body.len() as u64),
+            rest: Full::new(body.slice(..body.len() / 2)),
+            end: End::Cut,
+            trailers: HeaderMap::new(),
+        }
     }
 
     fn open() -> Self {
-        Self { length: None, rest: Full::new(Bytes::from_static(b"{")), end: End::Never }
+        Self { length: None, rest: Full::new(Bytes::from_static(b"{")), end: End::Never, trailers: HeaderMap::new() }
     }
 
     fn trailers() -> Self {
-        Self { length: None, rest: Full::default(), end: End::Trailers }
+        let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];
+        Self { length: None, rest: Full::default(), end: End::Trailers, trailers: HeaderMap::from_iter(trailers) }
     }
 }
 
@@ -348,10 +393,7 @@ impl hyper::body::Body for FaultyBody {
         Poll::Ready(match std::mem::replace(&mut self.end, End::Proper) {
             End::Proper | End::Never => None,
             End::Cut => Some(Err(anyhow::anyhow!("cut on demand"))),
-            End::Trailers => {
-                let trailers = [(HeaderName::from_static("x-checked"), HeaderValue::from_static("yes"))];
-                Some(Ok(Frame::trailers(HeaderMap::from_iter(trailers))))
-            }
+            End::Trailers => Some(Ok(Frame::trailers(std::mem::take(&mut self.trailers)))),
         })
     }
 
@@ -396,14 +438,24 @@ mod tests {
         assert_eq!(store.count(CLAIMS), 2);
         assert_eq!(http::get(&url).await.unwrap().status, 200, "three faults, then none");
 
-        proxy.strike(CLAIMS, Fault::SwallowAnswer);
+        proxy.strike_times(CLAIMS, Fault::SwallowAnswer, 1);
         assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
+        assert_eq!(store.count(CLAIMS), 4, "the store has dealt with it");
+        proxy.strike_times(CLAIMS, Fault::Hang, 1);
+        assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
+        proxy.strike(CLAIMS, Fault::Problem(429));
+        let problem = http::get(&url).await.unwrap();
+        assert_eq!(
+            (problem.status.as_u16(), problem.headers["content-type"].as_bytes()),
+            (429, &b"application/problem+json"[..])
+        );
+        assert_eq!(store.count(CLAIMS), 4, "it never reached the store");
         proxy.heal();
         proxy.go_away().await;
         assert!(http::get(&url).await.is_err());
         proxy.come_back().await.unwrap();
         assert_eq!(http::get(&url).await.unwrap().status, 200);
-        assert_eq!(proxy.count(CLAIMS), 7);
+        assert_eq!(proxy.count(CLAIMS), 9);
         proxy.forget();
         assert_eq!(proxy.count(CLAIMS), 0);
     }

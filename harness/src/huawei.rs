@@ -89,7 +89,8 @@ impl Huawei {
         self.push(url, push_body(cdrs)?).await
     }
 
-    /// Pushes `body` to `http://address/path` over HTTP/2, which ends with these trailers.
+    /// Pushes `body` to `http://address/path` over HTTP/2, which ends with these trailers. The answer's trailers stand among
+    /// its headers.
     ///
     /// # Errors
     ///
@@ -108,10 +109,11 @@ impl Huawei {
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let answer = sender.send_request(request).await?;
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await.context("the answer was cut off")?.to_bytes();
+        let (mut head, body) = answer.into_parts();
+        let body = body.collect().await.context("the answer was cut off")?;
         connection.abort();
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        head.headers.extend(body.trailers().cloned().unwrap_or_default());
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 }
 

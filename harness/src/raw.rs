@@ -1,5 +1,7 @@
 //! HTTP/1.1 written by hand, byte by byte: what no client library would send, and pushers that leave in the middle.
 
+pub mod http2;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -121,6 +123,15 @@ impl Connection {
     pub async fn is_closed_within(&mut self, within: Duration) -> bool {
         let mut byte = [0];
         matches!(tokio::time::timeout(within, self.stream.read(&mut byte)).await, Ok(Ok(0) | Err(_)))
+    }
+
+    /// Sends no more (FIN), and goes on reading.
+    ///
+    /// # Errors
+    ///
+    /// When the other side has closed the connection.
+    pub async fn close_half(&mut self) -> Result<()> {
+        self.stream.shutdown().await.context("the connection is closed")
     }
 
     /// Leaves in the ordinary way (FIN).

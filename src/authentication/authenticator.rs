@@ -3,11 +3,11 @@ use std::iter;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use privatenumber_cdr::time;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::credentials::Credentials;
 use super::{Refusal, Secret};
-use crate::cdr::time;
 
 /// How a push shows who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,15 +10,16 @@ mod queues;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use privatenumber_cdr::{Contents, Field};
 use privatenumber_contract::{
     CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushId, PushVerdict, Skipped, paths,
 };
 use serde::Serialize;
 
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, BodyPermit, FIRST_BYTES, Permit};
 use crate::callback::{self, Answer};
 use crate::config::{Config, HeadersMode};
-use crate::journal::{self, Event, Journal};
+use crate::journal::{self, Event, FieldWarning, Journal};
 use crate::now::Now;
 use crate::reply::Reply;
 use crate::request::{RequestHead, Text};
@@ -120,14 +121,23 @@ pub struct Gauges {
     pub pending_bytes: usize,
 }
 
+/// A stream that is to be answered.
+#[derive(Debug)]
+struct Owed {
+    stream: StreamId,
+    reply: Reply,
+    /// The room of a push that gave way: the host keeps what it has read until it is given the reply.
+    _room: Option<BodyPermit>,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Dispatcher {
     config: Rc<Config>,
     admission: Admission,
     streams: Streams,
-    /// Streams that are to be answered, with their replies.
-    replies: VecDeque<(StreamId, Reply)>,
+    /// Streams that are to be answered.
+    replies: VecDeque<Owed>,
     claims: Claims,
     queues: BusinessQueues,
     /// Claims that Envoy refused, by the monotonic moment they are tried again, then by arrival.
@@ -177,7 +187,7 @@ impl Dispatcher {
             if let Some(permit) = self.admission.admit_body() {
                 break permit;
             }
-            self.give_way(None, now)?;
+            self.give_way(None, FIRST_BYTES, now)?;
         };
         self.streams.begin(stream, permit, now);
         Ok(())
@@ -189,15 +199,21 @@ impl Dispatcher {
     /// What it must be answered: there is no room.
     pub fn grow(&mut self, stream: StreamId, size: usize, now: Now) -> Result<(), Reply> {
         while !self.streams.grow(stream, size) {
-            self.give_way(Some(stream), now)?;
+            let more = size.saturating_sub(self.streams.bytes(stream));
+            self.give_way(Some(stream), more, now)?;
         }
         Ok(())
     }
 
-    /// The push that has been unfinished longest gives its room to others.
-    fn give_way(&mut self, except: Option<StreamId>, now: Now) -> Result<(), Reply> {
-        let stream = self.streams.give_way(except, now).ok_or(Reply::Busy)?;
-        self.reply(stream, None, Reply::GaveWay);
+    /// The push that has been unfinished longest leaves the unfinished ones, so that `more` bytes of another may take its place.
+    fn give_way(&mut self, except: Option<StreamId>, more: usize, now: Now) -> Result<(), Reply> {
+        // Those that gave way hold the rest until they have their replies. One more of them would make no room.
+        if !self.admission.has_room(more) {
+            return Err(Reply::Busy);
+        }
+        let (stream, room) = self.streams.give_way(except, now).ok_or(Reply::Busy)?;
+        self.note_reply(None, &Reply::GaveWay);
+        self.replies.push_back(Owed { stream, reply: Reply::GaveWay, _room: Some(room) });
         Ok(())
     }
 
@@ -208,7 +224,7 @@ impl Dispatcher {
 
     /// Whether the stream has no reply yet: it is held, or the host has not been given its reply.
     pub fn owes_reply(&self, stream: StreamId) -> bool {
-        self.holds(stream) || self.replies.iter().any(|(other, _)| *other == stream)
+        self.holds(stream) || self.replies.iter().any(|owed| owed.stream == stream)
     }
 
     /// Whether pushes go ahead to the store as their streams' own requests.
@@ -223,7 +239,7 @@ impl Dispatcher {
         }
         // A stream cannot be answered from within another's event, so its reply may wait here while somebody else answers it.
         let before = self.replies.len();
-        self.replies.retain(|(other, _)| *other != stream);
+        self.replies.retain(|owed| owed.stream != stream);
         self.replies.len() < before
     }
 
@@ -274,6 +290,25 @@ impl Dispatcher {
         self.journal.push(event);
     }
 
+    /// Notes what of a push's CDRs could not be used, or says nothing new.
+    pub fn note_oddities(&mut self, push_id: PushId, contents: &Contents<'_>) {
+        let Contents::Calls { calls, repeated, .. } = contents else { return };
+        if *repeated > 0 {
+            self.journal.push(Event::CdrsRepeated { push_id, count: *repeated });
+        }
+        let mut fields: Vec<FieldWarning> = Vec::new();
+        for warning in calls.iter().flat_map(|call| &call.warnings) {
+            let Some(field) = Field::named(&warning.field) else { continue };
+            match fields.iter_mut().find(|known| known.field == field) {
+                Some(known) => known.cdrs += 1,
+                None => fields.push(FieldWarning { field, cdrs: 1, reason: warning.reason.clone().into_owned() }),
+            }
+        }
+        if !fields.is_empty() {
+            self.journal.push(Event::CdrWarnings { push_id, fields });
+        }
+    }
+
     /// Notes the reply to a push.
     pub fn note_reply(&mut self, push_id: Option<PushId>, reply: &Reply) {
         let pointer = match reply {
@@ -291,7 +326,8 @@ impl Dispatcher {
 
     /// Streams that are to be answered now, with their replies: the oldest `most` of them.
     pub fn take_replies(&mut self, most: usize) -> Vec<(StreamId, Reply)> {
-        self.replies.drain(..most.min(self.replies.len())).collect()
+        let most = most.min(self.replies.len());
+        self.replies.drain(..most).map(|owed| (owed.stream, owed.reply)).collect()
     }
 
     /// Answers streams whose patience has ended.
@@ -424,7 +460,7 @@ impl Dispatcher {
     /// Answers a stream that was taken out of those that are held.
     fn reply(&mut self, stream: StreamId, push_id: Option<PushId>, reply: Reply) {
         self.note_reply(push_id, &reply);
-        self.replies.push_back((stream, reply));
+        self.replies.push_back(Owed { stream, reply, _room: None });
     }
 
     /// Answers the stream of a claim request that has its verdict, if it still waits.
@@ -583,7 +619,8 @@ impl Dispatcher {
     }
 
     fn read_verdicts(&mut self, batch: &mut PushBatch, body: &[u8], now: Now) {
-        let Some(answer) = answers::batch(body) else { return };
+        let is_further = |push_id, place| batch.find(push_id).is_some_and(|request| request.is_further(place));
+        let Some(answer) = answers::batch(body, is_further) else { return };
         for result in &answer.pushes {
             let Some(request) = batch.find(result.push_id) else { continue };
             match result.verdict {

@@ -21,11 +21,13 @@ pub struct Stream {
     body_size: usize,
     /// How much there is of the response's body; `None` before any of it has come.
     response_size: Option<usize>,
+    /// Whether the response's headers were edited: then it is an upstream's.
+    is_edited: bool,
 }
 
 impl Stream {
     pub fn new(id: StreamId, worker: Option<Rc<Worker<Envoy>>>) -> Self {
-        Self { id, worker, exchange: Exchange::default(), body_size: 0, response_size: None }
+        Self { id, worker, exchange: Exchange::default(), body_size: 0, response_size: None, is_edited: false }
     }
 
     /// The request's body is complete, whether by its last chunk or by trailers.
@@ -126,7 +128,8 @@ impl HttpContext for Stream {
             first(&headers, paths::COMMITTED_HEADER),
             is_end,
         );
-        if let AtResponse::Become(edits) = decision {
+        if let AtResponse::Become(edits) | AtResponse::Reduce(edits) = decision {
+            self.is_edited = true;
             header_map::replace(MapType::HttpResponseHeaders, &edits.applied(&headers));
         }
         Action::Continue
@@ -145,6 +148,10 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        if self.is_edited {
+            // Trailers are headers that come later: Huawei gets none of an upstream's.
+            header_map::replace(MapType::HttpResponseTrailers, &[]);
+        }
         if !self.exchange.awaits_response_body() {
             return Action::Continue;
         }

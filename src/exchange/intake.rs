@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use privatenumber_cdr::{Charset, InvalidPush};
+
 use super::{HeaderEdits, Removed, Signed};
 use crate::callback::TraceContext;
-use crate::cdr::InvalidPush;
 use crate::config::Config;
 use crate::now::Now;
 use crate::reply::Reply;
@@ -34,9 +35,8 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     if first(headers, ":method") != Some(b"POST") {
         return Err(Reply::MethodNotAllowed);
     }
-    if !first(headers, "content-type").is_some_and(is_json) {
-        return Err(Reply::UnsupportedMediaType);
-    }
+    let content_type = first(headers, "content-type").filter(|value| is_json(value));
+    let Some(content_type) = content_type else { return Err(Reply::UnsupportedMediaType) };
     // Wider than a length can be here: what does not fit is too large as well.
     let declared =
         first(headers, "content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
@@ -56,6 +56,7 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
         ak: authenticated.application.ak.clone(),
         scheme: authenticated.scheme.name(),
         covered: authenticated.covered,
+        charset: Charset::of(content_type),
         trace: TraceContext::parse(only(headers, "traceparent"), first(headers, "tracestate")),
     }))
 }

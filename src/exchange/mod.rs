@@ -8,10 +8,10 @@ mod intake;
 
 use std::borrow::Cow;
 
-use privatenumber_contract::{Application, Push, PushId, Signature, paths};
+use privatenumber_cdr::{Charset, Contents, Reader, decode};
+use privatenumber_contract::{Application, Push, PushId, Signature};
 
 use crate::callback::TraceContext;
-use crate::cdr::{Contents, Reader, decode};
 use crate::config::{Config, HeadersMode};
 use crate::dispatcher::Dispatcher;
 use crate::now::Now;
@@ -49,7 +49,7 @@ pub struct HeaderEdits {
 pub enum Removed {
     /// Of a push, on its way to the store.
     OfPush,
-    /// Of the store's answer, on its way to Huawei.
+    /// Of the store's answer, on its way to Huawei: all but the status, and the type and length of the body.
     OfAnswer,
 }
 
@@ -58,10 +58,9 @@ impl Removed {
     pub fn has(self, name: &str) -> bool {
         match self {
             Self::OfPush => intake::is_dropped(name),
-            // What the store says beside its answer is between it and us.
-            Self::OfAnswer => {
-                matches!(name, paths::COMMITTED_HEADER | "content-encoding" | "etag" | "last-modified")
-            }
+            // Nobody knows what headers a store sends (`set-cookie`, `location`, names of machines). Envoy adds the headers of the
+            // connection, `date` and `server` afterwards.
+            Self::OfAnswer => !matches!(name, ":status" | "content-type" | "content-length"),
         }
     }
 }
@@ -115,6 +114,8 @@ pub enum AtResponse {
     LeaveAlone,
     /// Make it this answer: edit the headers now, and the body when it is complete.
     Become(HeaderEdits),
+    /// Let it go on, with its body and fewer headers: only these edits.
+    Reduce(HeaderEdits),
 }
 
 /// See the [module](self).
@@ -152,6 +153,7 @@ struct Signed {
     ak: Option<String>,
     scheme: &'static str,
     covered: [u8; 32],
+    charset: Charset,
     trace: Option<TraceContext>,
 }
 
@@ -339,7 +341,12 @@ impl Exchange {
                 }
                 _ => drop(dispatcher.release(stream)),
             }
-            return AtResponse::LeaveAlone;
+            // It may be an upstream's where pushes go on to one.
+            return if dispatcher.lets_pass() {
+                AtResponse::Reduce(HeaderEdits { remove: Removed::OfAnswer, set: Vec::new() })
+            } else {
+                AtResponse::LeaveAlone
+            };
         }
         dispatcher.release(stream);
         let reply = Reply::StoreUnavailable;
@@ -417,13 +424,15 @@ fn claim_request(
     push_id: PushId,
     now: Now,
 ) -> Result<ClaimRequest, Reply> {
-    let text = decode(body);
+    let text = decode(body, signed.charset);
     let ttl_ms = config.store.claim_deadline_ms;
     let claim_deadline = now.wall_ms.saturating_add_unsigned(ttl_ms);
-    let reader = Reader { authenticator: &config.authenticator, app_key: &signed.app_key, claim_deadline, ttl_ms };
-    let (calls, parked, event) = match reader.read(&text).map_err(Reply::Invalid)? {
-        Contents::Calls { calls, parked } => (calls, parked, None),
-        Contents::Event(event) => (Vec::new(), Vec::new(), Some(event)),
+    let reader = Reader { app_key: &signed.app_key, ak: signed.ak.as_deref(), claim_deadline, ttl_ms };
+    let contents = reader.read(&text).map_err(Reply::Invalid)?;
+    dispatcher.note_oddities(push_id, &contents);
+    let (calls, further, parked, event) = match contents {
+        Contents::Calls { calls, further, parked, .. } => (calls, further, parked, None),
+        Contents::Event(event) => (Vec::new(), Vec::new(), Vec::new(), Some(event)),
     };
     let application = Application {
         ak: signed.ak.as_deref().map(Cow::Borrowed),
@@ -446,7 +455,7 @@ fn claim_request(
         event,
     };
     // A CDR's text, and what is taken from it.
-    let draft = Draft::new(&push, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
+    let draft = Draft::new(&push, further, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
     // A push without calls is pending, too.
     let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
     Ok(draft.admitted(permit, signed.trace, now))

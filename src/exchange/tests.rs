@@ -178,6 +178,26 @@ fn p2_a_200_of_somebody_else_is_not_passed_on_as_a_success() {
     assert!(edits.set.contains(&(":status", "503".into())));
 }
 
+/// The names of headers that are left of an upstream's response.
+fn left(edits: &HeaderEdits) -> Vec<String> {
+    let sent =
+        [":status", "content-type", "content-length", "date", "server", "location", "set-cookie", "x-secret", "etag"];
+    let sent = sent.map(|name| (name, "internal"));
+    edits.applied(&sent).into_iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn p7_an_upstreams_response_keeps_only_the_headers_http_needs() {
+    for status in [200, 204, 302, 401, 404, 500, 503] {
+        let mut gateway = Gateway::new("pass", json!({}));
+        let asked = gateway.ask(PUSH);
+        let action = gateway.driver.step(asked.stream, response(Some(status), None, false));
+        let Action::Become(edits) = action else { panic!("{status}: {action:?}") };
+        assert_eq!(left(&edits), [":status", "content-type", "content-length", "retry-after"], "{status}");
+        assert!(edits.applied(&[("content-length", "internal")]).iter().all(|(_, value)| *value != b"internal"));
+    }
+}
+
 #[test]
 fn p2_a_success_that_comes_before_the_push_is_complete_is_not_passed_on_and_the_push_goes_nowhere() {
     for mode in MODES {
@@ -201,12 +221,20 @@ fn p2_a_success_that_comes_before_the_push_is_complete_is_not_passed_on_and_the_
     }
 }
 
+/// Envoy's own where nothing is forwarded; otherwise it may be an upstream's, whose headers are not Huawei's business (P7).
 #[test]
-fn what_envoy_answers_before_the_push_is_complete_is_left_as_it_is() {
+fn p7_an_error_that_comes_before_the_push_is_complete_keeps_its_status_and_body_and_no_headers_of_an_upstream() {
     for mode in MODES {
         let mut gateway = Gateway::new(mode, json!({}));
         let stream = gateway.open().unwrap();
-        assert_eq!(gateway.respond_to(stream, 408), Action::LeaveAlone);
+        match gateway.respond_to(stream, 408) {
+            Action::Reduce(edits) => {
+                assert_eq!(mode, "pass");
+                assert_eq!(left(&edits), [":status", "content-type", "content-length"]);
+                assert_eq!(edits.set, []);
+            }
+            action => assert_eq!((mode, action), ("hold", Action::LeaveAlone)),
+        }
         assert!(!gateway.driver.awaits_response_body(stream));
         gateway.end(stream);
         assert!(gateway.is_idle());

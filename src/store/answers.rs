@@ -37,17 +37,23 @@ pub(crate) fn rejection(status: Option<u16>, content_type: Option<&[u8]>) -> Opt
 /// Reads the body of a committed answer to `request`; `None` where it is cut off or does not keep the contract.
 pub(crate) fn single<'a>(body: &'a [u8], request: &ClaimRequest) -> Option<PushAnswer<'a>> {
     // As text: its bytes are then looked at once, and not anew for each string.
-    let answer: PushAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let mut answer: PushAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let mut claims = Claims::default();
     claims.note(0, &answer.calls);
-    (is_whole(&answer.calls, request) && claims.void().is_empty()).then_some(answer)
+    let Doubt { void, further } = claims.doubt(|_, place| request.is_further(place));
+    for (_, place) in further {
+        lose_claim(&mut answer.calls, place);
+    }
+    (is_whole(&answer.calls, request) && void.is_empty()).then_some(answer)
 }
 
 /// Reads the body of an answer to a batch; `None` where it is cut off or does not keep the contract.
 ///
 /// What it says of a push counts only if it [is whole](is_whole). Two claims of one call, wherever they stand in the answer, make all
-/// that is said of both their pushes void: these are left out here (promise P1).
-pub(crate) fn batch(body: &[u8]) -> Option<PushBatchAnswer<'_>> {
+/// that is said of both their pushes void: these are left out here (promise P1). The one exception is a push that names a call with
+/// several CDRs, as `is_further` says of a push and the place of a call: a claim for a further one is a duplicate of the first. Stores
+/// of 0.1.0 grant both.
+pub(crate) fn batch(body: &[u8], is_further: impl Fn(PushId, usize) -> bool) -> Option<PushBatchAnswer<'_>> {
     let mut answer: PushBatchAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let mut claims = Claims::default();
     for (index, result) in answer.pushes.iter().enumerate() {
@@ -55,7 +61,14 @@ pub(crate) fn batch(body: &[u8]) -> Option<PushBatchAnswer<'_>> {
             claims.note(index, &result.calls);
         }
     }
-    let void = claims.void();
+    let push_ids = |push: usize| answer.pushes.get(push).map(|result| result.push_id);
+    let Doubt { void, further } =
+        claims.doubt(|push, place| push_ids(push).is_some_and(|push_id| is_further(push_id, place)));
+    for (push, place) in further {
+        if let Some(result) = answer.pushes.get_mut(push) {
+            lose_claim(&mut result.calls, place);
+        }
+    }
     if !void.is_empty() {
         let mut index = 0;
         answer.pushes.retain(|_| {
@@ -83,36 +96,55 @@ fn is_call_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// The claim at that place is for a call that is claimed already.
+fn lose_claim(calls: &mut [CallResult<'_>], place: usize) {
+    if let Some(call) = calls.get_mut(place) {
+        call.verdict = CallVerdict::Duplicate;
+        call.record = None;
+    }
+}
+
 /// The claims of an answer, to find calls that are claimed twice.
 #[derive(Default)]
 struct Claims<'a> {
-    /// The call, and the number of the push.
-    all: Vec<(&'a str, usize)>,
+    /// The call, the number of the push, and the call's place in it.
+    all: Vec<(&'a str, usize, usize)>,
+}
+
+/// Claims that are not the only ones for their calls.
+#[derive(Default)]
+struct Doubt {
+    /// The numbers of the pushes of which nothing counts.
+    void: Vec<usize>,
+    /// Claims for further versions: the numbers of their pushes, and their places.
+    further: Vec<(usize, usize)>,
 }
 
 impl<'a> Claims<'a> {
     fn note(&mut self, push: usize, calls: &'a [CallResult<'_>]) {
-        let claimed = calls.iter().filter(|call| call.verdict == CallVerdict::Claimed);
-        self.all.extend(claimed.map(|call| (call.call_id.as_ref(), push)));
+        let claimed = calls.iter().enumerate().filter(|(_, call)| call.verdict == CallVerdict::Claimed);
+        self.all.extend(claimed.map(|(place, call)| (call.call_id.as_ref(), push, place)));
     }
 
-    /// The numbers of the pushes whose claims are not the only ones for their calls.
-    fn void(self) -> Vec<usize> {
+    fn doubt(self, is_further: impl Fn(usize, usize) -> bool) -> Doubt {
         let mut claims = BTreeMap::new();
-        let mut void = Vec::new();
-        for (call_id, push) in self.all {
-            if let Some(other) = claims.insert(call_id, push) {
-                void.extend([other, push]);
+        let mut doubt = Doubt::default();
+        for (call_id, push, place) in self.all {
+            match claims.get(call_id) {
+                None => drop(claims.insert(call_id, push)),
+                Some(other) if *other == push && is_further(push, place) => doubt.further.push((push, place)),
+                Some(other) => doubt.void.extend([*other, push]),
             }
         }
-        void
+        doubt
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use privatenumber_contract::{CallVerdict, PushId};
+
     use super::{Head, head};
-    use privatenumber_contract::PushId;
 
     const ID: PushId = PushId::from_bytes([7; 16]);
 
@@ -160,7 +192,12 @@ mod tests {
 
     fn kept(pushes: &[&[&str]]) -> Vec<String> {
         let body = answer(pushes);
-        batch(&body).unwrap().pushes.iter().map(|result| result.push_id.to_string()[31..].to_owned()).collect()
+        batch(&body, |_, _| false)
+            .unwrap()
+            .pushes
+            .iter()
+            .map(|result| result.push_id.to_string()[31..].to_owned())
+            .collect()
     }
 
     #[test]
@@ -168,6 +205,19 @@ mod tests {
         assert_eq!(kept(&[&[CALL], &[OTHER]]), ["0", "1"]);
         assert_eq!(kept(&[&[CALL], &[OTHER], &[CALL]]), ["1"]);
         assert_eq!(kept(&[&[CALL, CALL], &[OTHER]]), ["1"]);
+    }
+
+    #[test]
+    fn p1_a_further_version_of_a_call_is_never_claimed_beside_the_first() {
+        let body = answer(&[&[CALL, OTHER, CALL], &[]]);
+        let further = batch(&body, |push, place| push.as_bytes() == &[0; 16] && place == 2).unwrap();
+        let verdicts: Vec<_> = further.pushes[0].calls.iter().map(|call| call.verdict).collect();
+        assert_eq!(verdicts, [CallVerdict::Claimed, CallVerdict::Claimed, CallVerdict::Duplicate]);
+        assert!(further.pushes[0].calls[2].record.is_none());
+        // A place that was not asked for as a further version, and a claim in another push.
+        assert_eq!(batch(&body, |_, place| place == 1).unwrap().pushes.len(), 1);
+        let body = answer(&[&[CALL], &[CALL]]);
+        assert!(batch(&body, |_, _| true).unwrap().pushes.is_empty());
     }
 
     #[test]
@@ -184,7 +234,9 @@ mod tests {
     #[test]
     fn an_answer_that_is_cut_off_says_nothing() {
         let body = answer(&[&[CALL]]);
-        assert!(batch(body.split_last().unwrap().1).is_none());
-        assert!(batch(b"\xff").is_none() && batch(b"[]").is_none() && batch(b"").is_none());
+        assert!(batch(body.split_last().unwrap().1, |_, _| true).is_none());
+        for body in [&b"\xff"[..], b"[]", b""] {
+            assert!(batch(body, |_, _| true).is_none());
+        }
     }
 }

@@ -40,19 +40,22 @@ pub(crate) struct Draft {
     /// How much of `json` comes before the age.
     stem: usize,
     calls: usize,
+    /// The places of calls that are further versions of an earlier one.
+    further: Vec<usize>,
     parked: usize,
 }
 
 impl Draft {
-    /// Writes what is asked for `push`, which has no age. `size`: about how many bytes that takes. `None` if it cannot be written.
-    pub fn new(push: &Push<'_>, size: usize) -> Option<Self> {
+    /// Writes what is asked for `push`, which has no age. `further`: the places of calls that are further versions of an earlier one;
+    /// `size`: about how many bytes that takes. `None` if it cannot be written.
+    pub fn new(push: &Push<'_>, further: Vec<usize>, size: usize) -> Option<Self> {
         let mut json = Vec::with_capacity(size);
         serde_json::to_writer(&mut json, push).ok()?;
         // The age stands last, so that it can be written anew whenever the push is asked for.
         json.pop().filter(|last| *last == b'}')?;
         let stem = json.len();
         write_age(&mut json, 0);
-        Some(Self { push_id: push.push_id, json, stem, calls: push.calls.len(), parked: push.parked.len() })
+        Some(Self { push_id: push.push_id, json, stem, calls: push.calls.len(), further, parked: push.parked.len() })
     }
 
     /// How many calls it asks for.
@@ -101,6 +104,11 @@ impl ClaimRequest {
     /// How many calls it asks for.
     pub(crate) fn calls(&self) -> usize {
         self.draft.calls()
+    }
+
+    /// Whether the call at that place is a further version of an earlier one, which is not called back again.
+    pub(crate) fn is_further(&self, place: usize) -> bool {
+        self.draft.further.contains(&place)
     }
 
     /// How many of its CDRs are parked.

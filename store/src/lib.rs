@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod cursor;
 pub mod database;
+mod gb18030;
 pub mod http;
 pub mod metrics;
 pub mod open_files;

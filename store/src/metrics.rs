@@ -11,7 +11,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::database::{BindingDone, OutcomeResult, OutcomesDone, PushDone, WriteError};
+use crate::database::{
+    BindingDone, OutcomeResult, OutcomesDone, ParkedReleaseResult, PushDone, ReleaseResult, WaitingCalls, WorksDone,
+    WriteError,
+};
 
 type Label = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
@@ -30,6 +33,13 @@ pub struct Metrics {
     replays: Family<Label, Counter>,
     outcomes: Family<TwoLabels, Counter>,
     bindings: Family<Label, Counter>,
+    skipped: Counter,
+    releases: Family<Label, Counter>,
+    parked_releases: Family<Label, Counter>,
+    works_taken: Counter,
+    works_waiting: Gauge,
+    waiting: Family<Label, Gauge>,
+    oldest_work_seconds: Gauge,
     commits: Family<Label, Counter>,
     abandoned: Counter,
     group_size: Histogram,
@@ -55,6 +65,13 @@ impl Default for Metrics {
             replays: Family::default(),
             outcomes: Family::default(),
             bindings: Family::default(),
+            skipped: Counter::default(),
+            releases: Family::default(),
+            parked_releases: Family::default(),
+            works_taken: Counter::default(),
+            works_waiting: Gauge::default(),
+            waiting: Family::default(),
+            oldest_work_seconds: Gauge::default(),
             commits: Family::default(),
             abandoned: Counter::default(),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
@@ -97,6 +114,33 @@ impl Metrics {
         );
         registry.register("outcomes", "Reported outcomes by class and result", self.outcomes.clone());
         registry.register("bindings", "Registrations of bindings by result", self.bindings.clone());
+        registry.register(
+            "skipped",
+            "Calls without a binding row that the store ended as skipped, as their application asks for",
+            self.skipped.clone(),
+        );
+        registry.register("releases", "Calls that were to be released, by result", self.releases.clone());
+        registry.register(
+            "parked_releases",
+            "Parked CDRs that were to be released, by result",
+            self.parked_releases.clone(),
+        );
+        registry.register("works_taken", "Works in the answers to workers", self.works_taken.clone());
+        registry.register(
+            "works_waiting",
+            "Works that wait for a worker at the last commit, counted up to 1000",
+            self.works_waiting.clone(),
+        );
+        registry.register(
+            "calls_waiting",
+            "Calls that wait for a worker to take them, by what for",
+            self.waiting.clone(),
+        );
+        registry.register(
+            "oldest_work_seconds",
+            "How long the work that is due longest waits for a worker",
+            self.oldest_work_seconds.clone(),
+        );
         registry.register("commits", "Transactions of the writer by result", self.commits.clone());
         registry.register(
             "abandoned",
@@ -133,6 +177,8 @@ impl Metrics {
             };
             count(&self.calls, "verdict", verdict, 1);
         }
+        self.skipped.inc_by(done.skipped);
+        self.set_works_waiting(done.works_waiting);
         count(&self.parked, "result", "new", done.parked_new);
         count(&self.parked, "result", "repeated", done.parked_repeated);
         match done.event_new {
@@ -157,6 +203,52 @@ impl Metrics {
         self.events_dropped.inc_by(events);
     }
 
+    /// Calls were to be released.
+    pub fn calls_released(&self, results: &[ReleaseResult]) {
+        for result in results {
+            let result = match result {
+                ReleaseResult::Released => "released",
+                ReleaseResult::AlreadyReleased => "already_released",
+                ReleaseResult::Refused(_) => "refused",
+            };
+            count(&self.releases, "result", result, 1);
+        }
+    }
+
+    /// A parked CDR was to be released.
+    pub fn parked_released(&self, result: &ParkedReleaseResult) {
+        let result = match result {
+            ParkedReleaseResult::Released { .. } => "released",
+            ParkedReleaseResult::AlreadyReleased { .. } => "already_released",
+            ParkedReleaseResult::CallExists { .. } | ParkedReleaseResult::NotParked => "refused",
+        };
+        count(&self.parked_releases, "result", result, 1);
+    }
+
+    /// A worker was granted works.
+    pub fn works_taken(&self, done: &WorksDone) {
+        self.set_works_waiting(done.works_waiting);
+        self.works_taken.inc_by(done.calls.len() as u64);
+    }
+
+    /// How many works waited for a worker at the last commit.
+    pub fn works_waiting(&self) -> u64 {
+        u64::try_from(self.works_waiting.get()).unwrap_or_default()
+    }
+
+    fn set_works_waiting(&self, works: u64) {
+        self.works_waiting.set(i64::try_from(works).unwrap_or(i64::MAX));
+    }
+
+    /// So many calls wait.
+    pub fn set_waiting(&self, waiting: &WaitingCalls) {
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for (what, number) in [("binding", waiting.binding), ("released", waiting.released)] {
+            self.waiting.get_or_create(&[("waits_for", what)]).set(gauge(number));
+        }
+        self.oldest_work_seconds.set(gauge(waiting.oldest_due_ms / 1000));
+    }
+
     /// A batch of so many pushes came; so many of them do not keep the contract.
     pub fn batch_came(&self, pushes: usize, invalid: usize) {
         self.batch_size.observe(pushes as f64);
@@ -170,6 +262,7 @@ impl Metrics {
 
     /// A batch of outcomes was committed.
     pub fn outcomes_committed(&self, reports: &[OutcomeReport], done: &OutcomesDone) {
+        self.set_works_waiting(done.answer.works_waiting);
         for (report, result) in reports.iter().zip(&done.results) {
             let class = match report.outcome {
                 Outcome::Answered { .. } => "answered",

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use privatenumber_contract::OutcomeReport;
+use privatenumber_contract::{OutcomeReport, WorkRequest};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
-    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, PushDone, PushWork, Readiness, Requester, Slot,
-    Unit, Waiting, Work, WriteError,
+    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone,
+    PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work, WorksDone, WriteError,
 };
 use crate::metrics::Metrics;
 
@@ -53,6 +53,9 @@ enum Requested {
     Pushes(Vec<Slot<PushWork>>, oneshot::Sender<Vec<Outcome<PushWork>>>),
     Outcomes(Slot<Vec<OutcomeReport>>, oneshot::Sender<Outcome<Vec<OutcomeReport>>>),
     Binding(Box<Slot<BindingWork>>, oneshot::Sender<Outcome<BindingWork>>),
+    Release(Slot<ReleaseWork>, oneshot::Sender<Outcome<ReleaseWork>>),
+    ParkedRelease(Slot<ParkedReleaseWork>, oneshot::Sender<Outcome<ParkedReleaseWork>>),
+    Works(Slot<WorkRequest>, oneshot::Sender<Outcome<WorkRequest>>),
     Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
 }
 
@@ -135,6 +138,34 @@ impl Writer {
     /// As [`Writer::push`].
     pub async fn binding(&self, work: BindingWork, share: Share) -> Result<BindingDone, QueueError> {
         Ok(self.submit(1, share, |reply| Requested::Binding(Box::new(Slot::new(work)), reply)).await??)
+    }
+
+    /// Releases calls. Returns what became of each, in their order.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn release(&self, work: ReleaseWork, share: Share) -> Result<Vec<ReleaseResult>, QueueError> {
+        Ok(self.submit(1, share, |reply| Requested::Release(Slot::new(work), reply)).await??)
+    }
+
+    /// Makes a call of a parked CDR.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn release_parked(
+        &self,
+        work: ParkedReleaseWork,
+        share: Share,
+    ) -> Result<ParkedReleaseResult, QueueError> {
+        Ok(self.submit(1, share, |reply| Requested::ParkedRelease(Slot::new(work), reply)).await??)
+    }
+
+    /// Grants works to a worker.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn works(&self, request: WorkRequest) -> Result<WorksDone, QueueError> {
+        Ok(self.submit(1, None, |reply| Requested::Works(Slot::new(request), reply)).await??)
     }
 
     /// Commits something trivial.
@@ -305,7 +336,7 @@ impl Job {
     fn works(&self) -> usize {
         match &self.requested {
             Requested::Pushes(slots, _) => slots.len(),
-            Requested::Outcomes(..) | Requested::Binding(..) | Requested::Readiness(..) => 1,
+            _ => 1,
         }
     }
 
@@ -314,19 +345,27 @@ impl Job {
             Requested::Pushes(_, reply) => reply.waits(),
             Requested::Outcomes(_, reply) => reply.waits(),
             Requested::Binding(_, reply) => reply.waits(),
+            Requested::Release(_, reply) => reply.waits(),
+            Requested::ParkedRelease(_, reply) => reply.waits(),
+            Requested::Works(_, reply) => reply.waits(),
             Requested::Readiness(_, reply) => reply.waits(),
         }
     }
 
     fn add_to<'a>(&'a mut self, works: &mut Vec<Waiting<'a>>) {
-        match &mut self.requested {
+        let (unit, requester): (_, &dyn Requester) = match &mut self.requested {
             Requested::Pushes(slots, reply) => {
                 works.extend(slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: reply }));
+                return;
             }
-            Requested::Outcomes(slot, reply) => works.push(Waiting { unit: Unit::Outcomes(slot), requester: reply }),
-            Requested::Binding(slot, reply) => works.push(Waiting { unit: Unit::Binding(slot), requester: reply }),
-            Requested::Readiness(slot, reply) => works.push(Waiting { unit: Unit::Readiness(slot), requester: reply }),
-        }
+            Requested::Outcomes(slot, reply) => (Unit::Outcomes(slot), reply),
+            Requested::Binding(slot, reply) => (Unit::Binding(slot), reply),
+            Requested::Release(slot, reply) => (Unit::Release(slot), reply),
+            Requested::ParkedRelease(slot, reply) => (Unit::ParkedRelease(slot), reply),
+            Requested::Works(slot, reply) => (Unit::Works(slot), reply),
+            Requested::Readiness(slot, reply) => (Unit::Readiness(slot), reply),
+        };
+        works.push(Waiting { unit, requester });
     }
 
     /// Counts the results and sends them. Counts here and not where the request waits, because that may be gone; whoever asked may have
@@ -355,6 +394,24 @@ impl Job {
                     metrics.binding_committed(done);
                 }
                 let _ = reply.send(result(*slot, metrics));
+            }
+            Requested::Release(slot, reply) => {
+                if let Some(Ok(results)) = &slot.result {
+                    metrics.calls_released(results);
+                }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::ParkedRelease(slot, reply) => {
+                if let Some(Ok(released)) = &slot.result {
+                    metrics.parked_released(released);
+                }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Works(slot, reply) => {
+                if let Some(Ok(done)) = &slot.result {
+                    metrics.works_taken(done);
+                }
+                let _ = reply.send(result(slot, metrics));
             }
             Requested::Readiness(slot, reply) => {
                 let _ = reply.send(result(slot, metrics));

@@ -110,6 +110,7 @@ fn judge(call: &CallView, cdr: &Cdr, business: Option<usize>, evidence: Evidence
             found.add("P3 accounted: called back though there is nobody", &call.call_id);
         }
         CallState::Pending => found.add("P3 accounted: pending for ever", &call.call_id),
+        CallState::Waiting => found.add("P3 accounted: waiting though nothing holds it", &call.call_id),
         CallState::Unknown if !is_explained(call, cdr, evidence.kills) => {
             let CallView { call_id, received_at, .. } = call;
             let what = format!("{call_id}, received at {received_at}, pushed as {:?}", cdr.attempts());

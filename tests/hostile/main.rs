@@ -6,6 +6,9 @@
 // A story that goes wrong may end as it likes.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, missing_docs)]
 
+#[macro_use]
+extern crate harness;
+
 mod bearer_token;
 mod configurations;
 mod corpora;
@@ -13,6 +16,7 @@ mod every_answer;
 mod false_business;
 mod false_store;
 mod privacy;
+mod spellings;
 mod store_process;
 mod table;
 #[path = "../stories/world.rs"]

@@ -21,6 +21,8 @@ mod outcomes;
 mod reload;
 mod samples;
 mod store_faults;
+mod store_headers;
 mod two_stores;
 mod untouched;
+mod wire;
 mod world;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
-use private_number_gateway::cdr::{Contents, Reader, decode};
 use private_number_gateway::config::Config;
+use privatenumber_cdr::{Charset, Contents, Reader, decode};
 
 use crate::input::{ARRIVAL, Input, SIZES, Scheme, Setting, Shape};
 use crate::worker::{Step, Worker};
@@ -212,16 +212,16 @@ fn authenticate(config: &Config, input: &Input) -> Result<()> {
 
 fn read(config: &Config, input: &Input) -> Result<()> {
     let body = input.bodies.first().context("no push")?;
-    let text = decode(black_box(body));
+    let text = decode(black_box(body), Charset::Utf8);
     let application = config.authenticator.application("demoAppKey000000000000000001").context("no application")?;
     let reader = Reader {
-        authenticator: &config.authenticator,
         app_key: &application.app_key,
+        ak: application.ak.as_deref(),
         claim_deadline: ARRIVAL.wall_ms.saturating_add_unsigned(config.store.claim_deadline_ms),
         ttl_ms: config.store.claim_deadline_ms,
     };
     match reader.read(&text) {
-        Ok(Contents::Calls { calls, parked }) if calls.len() == input.calls && parked.is_empty() => {
+        Ok(Contents::Calls { calls, parked, .. }) if calls.len() == input.calls && parked.is_empty() => {
             black_box(calls);
             Ok(())
         }

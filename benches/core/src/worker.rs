@@ -273,7 +273,7 @@ fn pass(core: &worker::Worker<Quiet>, exchange: &mut Exchange, input: &Input) ->
     let content_type = Some(&b"application/json"[..]);
     match core.response_headers(exchange, Some(200), content_type, Some(COMMITTED), false) {
         AtResponse::Become(edits) => drop(black_box(edits.applied(&input.answer_headers))),
-        AtResponse::LeaveAlone => bail!("the store's answer is left alone"),
+        AtResponse::LeaveAlone | AtResponse::Reduce(_) => bail!("the store's answer is left alone"),
     }
     ensure!(exchange.awaits_response_body(), "the store's claims are not awaited");
     black_box(core.response_end(exchange, input.answer));

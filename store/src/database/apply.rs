@@ -1,21 +1,27 @@
 //! What a group of works does inside a transaction: who is granted a claim, which outcome counts, what a binding's next version is.
 //!
 //! All works of a group wait at the same moment, so nobody can tell in which order they are done. Registrations come first, so that a
-//! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then pushes.
+//! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then releases, so that
+//! the push they retire is a duplicate as well; then pushes; and works are granted last, so that a worker is given what just became one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use privatenumber_contract::{Binding, CallVerdict, OutcomeReport, Private, PushId, RegisteredBinding};
+use privatenumber_contract::{
+    Binding, CallVerdict, Outcome, OutcomeReport, Private, PushId, RegisteredBinding, Skipped, WaitFor, WithoutBinding,
+    limits,
+};
 use serde_json::value::RawValue;
 
 use super::EngineError;
 use super::later_cdrs::LaterCdrs;
+use super::release::{apply_parked_releases, apply_releases};
 use super::replays::Replays;
-use super::transaction::{BindingRow, CallRow, Events, Renewal, TextRow, Transaction};
+use super::take::apply_takes;
+use super::transaction::{BindingRow, CallRow, Events, NOBODY, Renewal, Standing, TextRow, Transaction, WaitRow};
 use super::work::{
     BindingDone, BindingWork, Bindings, CallDone, CallWork, NewCall, OutcomeResult, OutcomesDone, PushDone, PushWork,
-    Slot, TextWork, Unit,
+    Slot, TextWork, Unit, Work,
 };
 use crate::record;
 
@@ -28,11 +34,15 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     replay_days: u32,
 ) -> Result<Events, EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut releases, mut parked_releases, mut takes) = (Vec::new(), Vec::new(), Vec::new());
     for unit in units {
         match unit {
             Unit::Push(slot) => pushes.push(&mut **slot),
             Unit::Outcomes(slot) => outcomes.push(&mut **slot),
             Unit::Binding(slot) => bindings.push(&mut **slot),
+            Unit::Release(slot) => releases.push(&mut **slot),
+            Unit::ParkedRelease(slot) => parked_releases.push(&mut **slot),
+            Unit::Works(slot) => takes.push(&mut **slot),
             Unit::Readiness(slot) => checks.push(&mut **slot),
         }
     }
@@ -42,16 +52,36 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     if !outcomes.is_empty() {
         apply_outcomes(transaction, &mut outcomes, now_ms)?;
     }
+    if !releases.is_empty() {
+        apply_releases(transaction, &mut releases, now_ms)?;
+    }
+    if !parked_releases.is_empty() {
+        apply_parked_releases(transaction, &mut parked_releases, now_ms)?;
+    }
     let events = if pushes.is_empty() {
         Events::default()
     } else {
         apply_pushes(transaction, &mut pushes, now_ms, replay_days)?
     };
+    if !takes.is_empty() {
+        apply_takes(transaction, &mut takes, now_ms)?;
+    }
+    if !(pushes.is_empty() && outcomes.is_empty() && takes.is_empty()) {
+        let waiting = transaction.count_due(limits::WORKS_COUNTED, now_ms)?;
+        done_of(&mut pushes).for_each(|done| done.works_waiting = waiting);
+        done_of(&mut outcomes).for_each(|done| done.answer.works_waiting = waiting);
+        done_of(&mut takes).for_each(|done| done.works_waiting = waiting);
+    }
     if !checks.is_empty() {
         transaction.write_readiness(now_ms)?;
         checks.into_iter().for_each(|check| check.result = Some(Ok(())));
     }
     Ok(events)
+}
+
+/// What works came to that were done.
+fn done_of<'s, W: Work>(slots: &'s mut [&mut Slot<W>]) -> impl Iterator<Item = &'s mut W::Done> {
+    slots.iter_mut().filter_map(|slot| slot.result.as_mut()?.as_mut().ok())
 }
 
 fn apply_pushes<T: Transaction>(
@@ -104,10 +134,9 @@ struct CallsDone {
     parked: Vec<(usize, TextWork)>,
 }
 
-/// Who holds a call's claim once the group is done.
+/// How a call stands once the calls of the group are recorded.
 struct Holder<'w> {
-    push_id: PushId,
-    has_outcome: bool,
+    standing: Standing,
     ak: Option<String>,
     record: Box<RawValue>,
     /// The call as the group recorded it, so that its deadline is new; `None` where it was there before.
@@ -115,7 +144,9 @@ struct Holder<'w> {
 }
 
 /// The rule of P1: the claim goes to the first push that asks, and again to the same push while there is no outcome, with the record
-/// that is kept, whatever the deadline. A replay whose CDRs are parked is granted no new claim.
+/// that is kept, whatever the deadline. A call that waits is granted to no push: the one that brought it is told that it is held, any
+/// other that it is a duplicate, like the pushes that come once somebody holds it. A replay whose CDRs are parked is granted no new
+/// claim.
 fn apply_calls<T: Transaction>(
     transaction: &mut T,
     works: &[&PushWork],
@@ -130,6 +161,7 @@ fn apply_calls<T: Transaction>(
     let mut parked = Vec::new();
     for (index, work) in works.iter().enumerate() {
         let mut results: Vec<CallDone> = Vec::with_capacity(work.calls.len());
+        let mut skipped = 0;
         for (position, call) in work.calls.iter().enumerate() {
             let call = match call {
                 CallWork::Usable(call) => call,
@@ -153,19 +185,31 @@ fn apply_calls<T: Transaction>(
                 (None, None) => return Err(EngineError::Conflict),
             };
             later_cdrs.note(index, work, call, holder.recorded, now_ms);
-            if first_mention && holder.push_id == work.push_id && !holder.has_outcome {
-                if holder.recorded.is_none() && matches!(call.lasts, super::work::Lasts::For(_)) {
-                    let claim_deadline = call.lasts.deadline(now_ms);
-                    let call_id = call.call_id.as_str();
-                    renewals.insert(call_id, Renewal { call_id, push_id: work.push_id, claim_deadline });
+            match holder.standing {
+                Standing::Granted { push_id, has_outcome: false } if push_id == work.push_id && first_mention => {
+                    if holder.recorded.is_none() && matches!(call.lasts, super::work::Lasts::For(_)) {
+                        let claim_deadline = call.lasts.deadline(now_ms);
+                        let call_id = call.call_id.as_str();
+                        renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
+                    }
+                    results.push(claimed(call, holder));
                 }
-                results.push(claimed(call, holder));
-            } else {
-                *duplicates.entry(&call.call_id).or_default() += 1;
-                results.push(without_record(CallVerdict::Duplicate, &call.call_id));
+                Standing::Held { brought_by } if brought_by == work.push_id && first_mention => {
+                    results.push(without_record(CallVerdict::Held, &call.call_id));
+                }
+                Standing::Granted { push_id, has_outcome: true }
+                    if push_id == work.push_id && first_mention && holder.recorded.is_some() =>
+                {
+                    skipped += 1;
+                    results.push(without_record(CallVerdict::Duplicate, &call.call_id));
+                }
+                _ => {
+                    *duplicates.entry(&call.call_id).or_default() += 1;
+                    results.push(without_record(CallVerdict::Duplicate, &call.call_id));
+                }
             }
         }
-        done.push(PushDone { calls: results, ..PushDone::default() });
+        done.push(PushDone { calls: results, skipped, ..PushDone::default() });
     }
     if !renewals.is_empty() {
         transaction.renew(&renewals.into_values().collect::<Vec<_>>())?;
@@ -190,8 +234,51 @@ fn claimed(call: &NewCall, holder: &Holder<'_>) -> CallDone {
     }
 }
 
-/// Records the calls that are new, and says of every call of the group who holds its claim. A call that only replays bring whose CDRs
-/// are parked is not recorded, and has no holder unless it was there before.
+/// A call that may be new, as it is recorded then.
+struct Prepared<'w> {
+    work: &'w PushWork,
+    call: &'w NewCall,
+    ak: Option<String>,
+    record: Box<RawValue>,
+    start: Start,
+}
+
+/// What becomes of a new call.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Its push is granted the claim.
+    Claimed,
+    /// It waits for its binding up to this moment.
+    Held { due_at: i64 },
+    /// It ends as skipped.
+    Skipped,
+}
+
+impl Prepared<'_> {
+    fn row(&self, now_ms: i64) -> CallRow<'_> {
+        CallRow {
+            call: self.call,
+            push_id: if matches!(self.start, Start::Held { .. }) { NOBODY } else { self.work.push_id },
+            received_at: self.work.received.at(now_ms),
+            claim_deadline: self.call.lasts.deadline(now_ms),
+            ak: self.ak.as_deref(),
+            record: self.record.get(),
+        }
+    }
+
+    /// How the call stands once it is recorded.
+    fn standing(&self) -> Standing {
+        let push_id = self.work.push_id;
+        match self.start {
+            Start::Claimed => Standing::Granted { push_id, has_outcome: false },
+            Start::Held { .. } => Standing::Held { brought_by: push_id },
+            Start::Skipped => Standing::Granted { push_id, has_outcome: true },
+        }
+    }
+}
+
+/// Records the calls that are new, and says of every call of the group how it stands. A call that only replays bring whose CDRs are
+/// parked is not recorded, and stands nowhere unless it was there before.
 fn holders<'w, T: Transaction>(
     transaction: &mut T,
     works: &[&'w PushWork],
@@ -232,8 +319,7 @@ fn holders<'w, T: Transaction>(
                 None => continue,
             };
             let record = RawValue::from_string(claim.record).map_err(EngineError::corrupt)?;
-            let (push_id, has_outcome, ak) = (claim.push_id, claim.has_outcome, claim.ak);
-            holders.insert(call_id, Holder { push_id, has_outcome, ak, record, recorded: None });
+            holders.insert(call_id, Holder { standing: claim.standing, ak: claim.ak, record, recorded: None });
         }
     }
     Ok(holders)
@@ -253,54 +339,83 @@ fn record_new<'w, T: Transaction>(
     holders: &mut HashMap<&'w str, Holder<'w>>,
     now_ms: i64,
 ) -> Result<Vec<&'w str>, EngineError> {
-    let bindings = bindings_of(transaction, firsts)?;
+    let bindings = bindings_of(transaction, firsts.iter().map(|(_, call)| call.record.subscription_id.as_deref()))?;
     let mut prepared = Vec::with_capacity(firsts.len());
-    for (_, call) in firsts {
-        prepared.push(prepare(call, &bindings, now_ms)?);
+    for (work, call) in firsts {
+        prepared.push(prepare(work, call, &bindings, now_ms)?);
     }
-    let rows: Vec<CallRow<'_>> = firsts
-        .iter()
-        .zip(&prepared)
-        .map(|((work, call), (ak, record))| CallRow {
-            call,
-            push_id: work.push_id,
-            received_at: work.received.at(now_ms),
-            claim_deadline: call.lasts.deadline(now_ms),
-            ak: ak.as_deref(),
-            record: record.get(),
-        })
-        .collect();
+    let rows: Vec<CallRow<'_>> = prepared.iter().map(|prepared| prepared.row(now_ms)).collect();
     let inserted = transaction.insert_calls(&rows, now_ms)?;
     drop(rows);
-    let mut met = Vec::new();
-    for (((work, call), (ak, record)), inserted) in firsts.iter().zip(prepared).zip(inserted) {
-        if inserted {
-            let holder = Holder { push_id: work.push_id, has_outcome: false, ak, record, recorded: Some(call) };
-            holders.insert(&call.call_id, holder);
-        } else {
-            met.push(call.call_id.as_str());
+    let (mut met, mut held, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    for (prepared, inserted) in prepared.into_iter().zip(inserted) {
+        let Prepared { work, call, .. } = prepared;
+        let call_id = call.call_id.as_str();
+        if !inserted {
+            met.push(call_id);
+            continue;
         }
+        match prepared.start {
+            Start::Claimed => {}
+            Start::Held { due_at } => {
+                let brought_by = Some(work.push_id);
+                held.push(WaitRow { call_id, waits_for: WaitFor::Binding, due_at, brought_by });
+            }
+            Start::Skipped => skipped.push(OutcomeReport {
+                call_id: call.call_id.clone(),
+                push_id: work.push_id,
+                outcome: Outcome::Skipped { reason: Skipped::NoBinding },
+                duration_ms: None,
+            }),
+        }
+        let standing = prepared.standing();
+        let recorded = Some(call);
+        holders.insert(call_id, Holder { standing, ak: prepared.ak, record: prepared.record, recorded });
+    }
+    if !held.is_empty() {
+        transaction.wait(&held, now_ms)?;
+    }
+    if !skipped.is_empty() {
+        transaction.write_outcomes(&skipped.iter().collect::<Vec<_>>(), now_ms)?;
     }
     Ok(met)
 }
 
-fn bindings_of<T: Transaction>(transaction: &mut T, calls: &[(&PushWork, &NewCall)]) -> Result<Bindings, EngineError> {
-    let mut ids: Vec<&str> = calls.iter().filter_map(|(_, call)| call.record.subscription_id.as_deref()).collect();
+/// The bindings that are registered under these ids.
+pub(super) fn bindings_of<'i, T: Transaction>(
+    transaction: &mut T,
+    ids: impl Iterator<Item = Option<&'i str>>,
+) -> Result<Bindings, EngineError> {
+    let mut ids: Vec<&str> = ids.flatten().collect();
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() { Ok(Bindings::new()) } else { transaction.bindings(&ids) }
 }
 
-/// The `ak` and the record as JSON of a call that may be new.
-fn prepare(call: &NewCall, bindings: &Bindings, now_ms: i64) -> Result<(Option<String>, Box<RawValue>), EngineError> {
+fn prepare<'w>(
+    work: &'w PushWork,
+    call: &'w NewCall,
+    bindings: &Bindings,
+    now_ms: i64,
+) -> Result<Prepared<'w>, EngineError> {
     let binding = call.record.subscription_id.as_deref().and_then(|id| bindings.get(id));
     let mut record = match binding {
         Some(registered) => record::with_binding(&call.record, &registered.binding),
         None => call.record.clone(),
     };
     record.updated_at = Some(now_ms);
+    let start = match work.without_binding {
+        _ if binding.is_some() => Start::Claimed,
+        WithoutBinding::Deliver => Start::Claimed,
+        // Nothing can come that is worth waiting for.
+        WithoutBinding::Hold(_) if !call.can_be_bound() => Start::Claimed,
+        WithoutBinding::Hold(seconds) => {
+            Start::Held { due_at: now_ms.saturating_add(i64::from(seconds).saturating_mul(1000)) }
+        }
+        WithoutBinding::Skip => Start::Skipped,
+    };
     let text = serde_json::value::to_raw_value(&record).map_err(EngineError::corrupt)?;
-    Ok((record.ak, text))
+    Ok(Prepared { work, call, ak: record.ak, record: text, start })
 }
 
 /// Keeps texts, each once; says for each mention which work it belongs to and whether the text was new.
@@ -327,6 +442,7 @@ fn keep_texts<'w>(
             None => rows.push(TextRow {
                 text,
                 app_key: &work.app_key,
+                ak: work.ak.as_deref(),
                 received_at: work.received.at(now_ms),
                 first_push: work.push_id,
                 last_push: work.push_id,
@@ -376,7 +492,7 @@ fn apply_outcomes<T: Transaction>(
         .zip(written)
         .map(|(report, written)| match claims.get(&report.call_id) {
             _ if written => OutcomeResult::Recorded,
-            Some(claim) if claim.push_id == report.push_id => OutcomeResult::Repeated,
+            Some(claim) if claim.standing == held_by(report.push_id) => OutcomeResult::Repeated,
             _ => OutcomeResult::Refused,
         })
         .collect();
@@ -397,6 +513,11 @@ fn apply_outcomes<T: Transaction>(
         batch.result = Some(Ok(done));
     }
     Ok(())
+}
+
+/// How a call stands whose outcome this push has reported.
+fn held_by(push_id: PushId) -> Standing {
+    Standing::Granted { push_id, has_outcome: true }
 }
 
 fn apply_bindings<T: Transaction>(
@@ -433,5 +554,9 @@ fn apply_bindings<T: Transaction>(
         .iter()
         .map(|(subscription_id, version, binding)| BindingRow { subscription_id, version: *version, binding })
         .collect();
-    transaction.insert_bindings(&rows, now_ms)
+    transaction.insert_bindings(&rows, now_ms)?;
+    let mut ids: Vec<&str> = rows.iter().map(|row| row.subscription_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    transaction.bindings_came(&ids, now_ms)
 }

@@ -5,8 +5,10 @@ mod group;
 mod keeping;
 mod later_cdrs;
 mod query;
+mod release;
 mod replays;
 mod sqlite;
+mod take;
 mod transaction;
 mod work;
 
@@ -18,12 +20,13 @@ use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, Regist
 
 use group::Upkeep;
 pub use keeping::{Dropped, Keeping};
-pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, Since};
+pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, WaitingCalls};
 use transaction::ReadEngine;
 pub(crate) use work::SCHEMES;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, OutcomeResult, OutcomesDone, PushDone,
-    PushWork, Readiness, Received, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work,
+    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
+    ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
+    ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
 
 /// Why a work was not committed.
@@ -236,6 +239,36 @@ impl Database {
     pub async fn parked(&self, page: &Page) -> Result<ParkedPage, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.parked(page).await?),
+        }
+    }
+
+    /// One parked CDR, to be read again.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn parked_text(&self, number: i64) -> Result<Option<ParkedText>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.parked_text(number).await?),
+        }
+    }
+
+    /// The ids of the newest calls that pass `filter`, but for those whose data was erased; at most `most`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn releasable(&self, filter: &CallFilter, most: u32, now_ms: i64) -> Result<Vec<String>, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.releasable(filter, most, now_ms).await?),
+        }
+    }
+
+    /// How many calls wait at `now_ms` (epoch milliseconds).
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.waiting(now_ms).await?),
         }
     }
 

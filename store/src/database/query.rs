@@ -1,6 +1,6 @@
 //! What can be asked of the database, and how much of it at a time.
 
-use privatenumber_contract::CallState;
+use privatenumber_contract::{CallState, Private};
 
 /// A page ends early rather than grow much beyond this many bytes of stored text.
 pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
@@ -50,6 +50,32 @@ pub struct CallFilter {
     pub from: Option<i64>,
     /// Recorded before this moment, epoch milliseconds.
     pub to: Option<i64>,
+}
+
+/// A parked CDR, to be read again.
+#[derive(Clone, Debug)]
+pub struct ParkedText {
+    /// The Huawei application that authenticated the push.
+    pub app_key: String,
+    /// The business of the application when the CDR came, where the gateway told it.
+    pub ak: Option<String>,
+    /// When the gateway received it first, epoch milliseconds.
+    pub received_at: i64,
+    /// The CDR as Huawei sent it.
+    pub bytes: Private<Vec<u8>>,
+    /// The call that was made of it.
+    pub call_id: Option<String>,
+}
+
+/// How many calls wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitingCalls {
+    /// For their binding, due or not.
+    pub binding: u64,
+    /// For a worker alone.
+    pub released: u64,
+    /// How long the work that is due longest waits for a worker, milliseconds; 0 where none is due.
+    pub oldest_due_ms: u64,
 }
 
 /// Collects a page: takes one entry more than asked for to learn whether there is a next page.

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use privatenumber_contract::{
-    CallDetail, CallPage, EventPage, OutcomeReport, ParkedPage, PushId, RegisteredBinding, ReplayPage,
+    CallDetail, CallPage, EventPage, Outcome, OutcomeReport, ParkedPage, PushId, RegisteredBinding, ReplayPage, WaitFor,
 };
 
-use super::query::{CallFilter, Page};
+use super::query::{CallFilter, Page, ParkedText, WaitingCalls};
 use super::work::{Bindings, NewCall, TextWork};
 use super::{CommitUnknown, EngineError};
 
@@ -26,12 +26,70 @@ pub(crate) trait WriteEngine {
     fn begin(&mut self) -> Result<Self::Transaction<'_>, EngineError>;
 }
 
+/// Who holds a call's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// This push does.
+    Granted { push_id: PushId, has_outcome: bool },
+    /// Nobody does: the call waits for its binding. This push brought it.
+    Held { brought_by: PushId },
+    /// Nobody does: the call was released.
+    Released,
+}
+
 /// Who holds a call's claim, and with what record.
 pub(crate) struct StoredClaim {
-    pub push_id: PushId,
-    pub has_outcome: bool,
+    pub standing: Standing,
     pub ak: Option<String>,
     pub record: String,
+}
+
+/// The push id of calls that wait: no worker draws it.
+pub(crate) const NOBODY: PushId = PushId::from_bytes([0; 16]);
+
+/// A recorded call that is to wait until a worker takes it.
+pub(crate) struct WaitRow<'a> {
+    pub call_id: &'a str,
+    pub waits_for: WaitFor,
+    /// From this moment on a worker may take it, epoch milliseconds.
+    pub due_at: i64,
+    /// The push that is told that the call waits.
+    pub brought_by: Option<PushId>,
+}
+
+/// What decides whether a call can be released.
+pub(crate) struct Releasable {
+    pub waits_for: Option<WaitFor>,
+    pub outcome: Option<Outcome>,
+    pub claim_deadline: i64,
+}
+
+/// A work that can be taken now.
+pub(crate) struct DueWork {
+    pub call_id: String,
+    /// The record's `ak` without a binding row.
+    pub ak: Option<String>,
+    /// The record as it is without a binding row that is newer, as JSON.
+    pub record: String,
+}
+
+/// A work, granted to a worker.
+pub(crate) struct GrantRow<'a> {
+    pub call_id: &'a str,
+    pub push_id: PushId,
+    pub claim_deadline: i64,
+    pub ak: Option<&'a str>,
+    /// The record as JSON.
+    pub record: &'a str,
+}
+
+/// What a worker's id stands for.
+#[derive(Default)]
+pub(crate) struct WorksOf {
+    /// Whether it was ever granted a work.
+    pub ever_took: bool,
+    /// Its works without an outcome.
+    pub works: Vec<DueWork>,
 }
 
 /// A call to be recorded if its id is new.
@@ -49,6 +107,8 @@ pub(crate) struct CallRow<'a> {
 pub(crate) struct TextRow<'a> {
     pub text: &'a TextWork,
     pub app_key: &'a str,
+    /// The business of the application.
+    pub ak: Option<&'a str>,
     pub received_at: i64,
     /// The first push of the group that brings it: where the text is there already, a repetition unless this push brought it last.
     pub first_push: PushId,
@@ -194,6 +254,43 @@ pub(crate) trait Transaction {
     /// Writes those outcomes whose push holds the claim of a call without one. Says for each whether it did.
     fn write_outcomes(&mut self, reports: &[&OutcomeReport], now_ms: i64) -> Result<Vec<bool>, EngineError>;
 
+    /// Lets calls wait that the same transaction has recorded under [`NOBODY`].
+    fn wait(&mut self, rows: &[WaitRow<'_>], now_ms: i64) -> Result<(), EngineError>;
+
+    /// Makes the calls that wait for these bindings due.
+    fn bindings_came(&mut self, subscription_ids: &[&str], now_ms: i64) -> Result<(), EngineError>;
+
+    /// What decides whether these calls can be released, of those that are recorded.
+    fn releasable(&mut self, call_ids: &[&str]) -> Result<HashMap<String, Releasable>, EngineError>;
+
+    /// Takes back the outcome `not_sent` or `skipped` of calls, keeps it in their history, and lets them wait. `ak`: whose a call is that
+    /// has none.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] where a call has no such outcome any more.
+    fn release(&mut self, call_ids: &[&str], ak: Option<&str>, now_ms: i64) -> Result<(), EngineError>;
+
+    /// The calls that were made of parked CDRs, by number; of those that are kept.
+    fn released_parked(&mut self, numbers: &[i64]) -> Result<HashMap<i64, Option<String>>, EngineError>;
+
+    /// Notes the calls that were made of parked CDRs.
+    fn note_released_parked(&mut self, calls: &[(i64, &str)]) -> Result<(), EngineError>;
+
+    /// What the ids of workers stand for; those that stand for nothing may be left out.
+    fn works_of(&mut self, push_ids: &[PushId]) -> Result<HashMap<PushId, WorksOf>, EngineError>;
+
+    /// The works that are due longest. Nobody else is given them until this transaction ends.
+    fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError>;
+
+    /// Grants works that wait.
+    ///
+    /// # Errors
+    /// [`EngineError::Conflict`] where one does not wait any more.
+    fn grant_works(&mut self, rows: &[GrantRow<'_>], now_ms: i64) -> Result<(), EngineError>;
+
+    /// How many works are due, counted up to `most`.
+    fn count_due(&mut self, most: u32, now_ms: i64) -> Result<u64, EngineError>;
+
     /// Writes something trivial.
     fn write_readiness(&mut self, now_ms: i64) -> Result<(), EngineError>;
 
@@ -223,6 +320,20 @@ pub(crate) trait ReadEngine {
 
     /// See [`Database::parked`](super::Database::parked).
     fn parked(&self, page: &Page) -> impl Future<Output = Result<ParkedPage, EngineError>> + Send;
+
+    /// See [`Database::parked_text`](super::Database::parked_text).
+    fn parked_text(&self, number: i64) -> impl Future<Output = Result<Option<ParkedText>, EngineError>> + Send;
+
+    /// See [`Database::releasable`](super::Database::releasable).
+    fn releasable(
+        &self,
+        filter: &CallFilter,
+        most: u32,
+        now_ms: i64,
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
+    /// See [`Database::waiting`](super::Database::waiting).
+    fn waiting(&self, now_ms: i64) -> impl Future<Output = Result<WaitingCalls, EngineError>> + Send;
 
     /// See [`Database::events`](super::Database::events).
     fn events(&self, page: &Page) -> impl Future<Output = Result<EventPage, EngineError>> + Send;

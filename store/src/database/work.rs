@@ -5,16 +5,16 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use privatenumber_contract::limits::KEY_PART_BYTES;
+use privatenumber_contract::limits::{KEY_PART_BYTES, SUBSCRIPTION_ID_CHARS};
 use privatenumber_contract::{
     Binding, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record,
-    RegisteredBinding,
+    RegisteredBinding, WithoutBinding, WorkRequest,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::WriteError;
-use crate::record;
+use crate::{gb18030, record};
 
 /// How a push can be signed.
 pub(crate) const SCHEMES: [&str; 2] = ["aksk", "wsse"];
@@ -36,6 +36,20 @@ impl Work for Vec<OutcomeReport> {
 
 impl Work for BindingWork {
     type Done = BindingDone;
+}
+
+impl Work for ReleaseWork {
+    /// What became of each call, in their order.
+    type Done = Vec<ReleaseResult>;
+}
+
+impl Work for ParkedReleaseWork {
+    type Done = ParkedReleaseResult;
+}
+
+/// Works for a worker to take.
+impl Work for WorkRequest {
+    type Done = WorksDone;
 }
 
 /// Something trivial to write, to learn whether the store can commit.
@@ -71,40 +85,46 @@ pub enum Unit<'a> {
     Outcomes(&'a mut Slot<Vec<OutcomeReport>>),
     /// Register a binding.
     Binding(&'a mut Slot<BindingWork>),
+    /// Release calls.
+    Release(&'a mut Slot<ReleaseWork>),
+    /// Make a call of a parked CDR.
+    ParkedRelease(&'a mut Slot<ParkedReleaseWork>),
+    /// Grant works to a worker.
+    Works(&'a mut Slot<WorkRequest>),
     /// Write something trivial.
     Readiness(&'a mut Slot<Readiness>),
+}
+
+/// Does the same with the slot of a unit, whatever its kind.
+macro_rules! with_slot {
+    ($unit:expr, $slot:ident => $done:expr) => {
+        match $unit {
+            Unit::Push($slot) => $done,
+            Unit::Outcomes($slot) => $done,
+            Unit::Binding($slot) => $done,
+            Unit::Release($slot) => $done,
+            Unit::ParkedRelease($slot) => $done,
+            Unit::Works($slot) => $done,
+            Unit::Readiness($slot) => $done,
+        }
+    };
 }
 
 impl Unit<'_> {
     /// Whether it was tried and failed.
     pub(crate) fn error(&self) -> Option<&WriteError> {
-        match self {
-            Self::Push(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
-            Self::Outcomes(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
-            Self::Binding(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
-            Self::Readiness(slot) => slot.result.as_ref().and_then(|result| result.as_ref().err()),
-        }
+        with_slot!(self, slot => slot.result.as_ref().and_then(|result| result.as_ref().err()))
     }
 
     /// Takes back what an attempt said of it.
     pub(crate) fn forget(&mut self) {
-        match self {
-            Self::Push(slot) => slot.result = None,
-            Self::Outcomes(slot) => slot.result = None,
-            Self::Binding(slot) => slot.result = None,
-            Self::Readiness(slot) => slot.result = None,
-        }
+        with_slot!(self, slot => slot.result = None)
     }
 
     /// It was not committed.
     pub(crate) fn fail(&mut self, error: &WriteError) {
         let error = error.clone();
-        match self {
-            Self::Push(slot) => slot.result = Some(Err(error)),
-            Self::Outcomes(slot) => slot.result = Some(Err(error)),
-            Self::Binding(slot) => slot.result = Some(Err(error)),
-            Self::Readiness(slot) => slot.result = Some(Err(error)),
-        }
+        with_slot!(self, slot => slot.result = Some(Err(error)))
     }
 }
 
@@ -131,6 +151,10 @@ pub struct PushWork {
     pub app_key: String,
     /// When the gateway received it.
     pub received: Received,
+    /// The business of the application, where the gateway told it.
+    pub ak: Option<String>,
+    /// What to do with a call that has no binding row.
+    pub without_binding: WithoutBinding,
     /// The calls.
     pub calls: Vec<CallWork>,
     /// CDRs that the filter could not use.
@@ -247,6 +271,87 @@ pub struct BindingWork {
     pub binding: Binding,
 }
 
+/// Calls that an operator releases.
+#[derive(Clone, Debug)]
+pub struct ReleaseWork {
+    /// The calls' ids, no two the same.
+    pub call_ids: Vec<String>,
+    /// Whose a call is that has no `ak`.
+    pub ak: Option<String>,
+}
+
+/// What the release of one call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReleaseResult {
+    /// It waits for a worker from now on.
+    Released,
+    /// It was released before and still waits.
+    AlreadyReleased,
+    /// It cannot be released.
+    Refused(NotReleasable),
+}
+
+/// Why a call cannot be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotReleasable {
+    /// There is no such call.
+    NoSuchCall,
+    /// It waits for its binding and becomes work by itself.
+    WaitsForBinding,
+    /// Somebody holds its claim.
+    Pending,
+    /// Whoever held its claim may have called back.
+    Unknown,
+    /// The business answered.
+    Answered,
+    /// The callback left, or may have.
+    MaybeSent,
+    /// The call's data was erased.
+    Erased,
+}
+
+/// A parked CDR of which a call is made.
+#[derive(Clone, Debug)]
+pub struct ParkedReleaseWork {
+    /// The parked CDR's number.
+    pub number: i64,
+    /// When the gateway received it first, epoch milliseconds.
+    pub received_at: i64,
+    /// The call.
+    pub call: Box<NewCall>,
+}
+
+/// What the release of a parked CDR came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParkedReleaseResult {
+    /// The call waits for a worker from now on.
+    Released {
+        /// The call's id.
+        call_id: String,
+    },
+    /// An earlier release made this call of it.
+    AlreadyReleased {
+        /// The call's id.
+        call_id: String,
+    },
+    /// Another CDR brought the call already.
+    CallExists {
+        /// The call's id.
+        call_id: String,
+    },
+    /// The parked CDR is not there.
+    NotParked,
+}
+
+/// What a worker was granted.
+#[derive(Clone, Debug, Default)]
+pub struct WorksDone {
+    /// The works, each claimed.
+    pub calls: Vec<CallDone>,
+    /// How many works wait besides these.
+    pub works_waiting: u64,
+}
+
 /// What a push came to.
 #[derive(Clone, Debug, Default)]
 pub struct PushDone {
@@ -258,6 +363,10 @@ pub struct PushDone {
     pub parked_repeated: u64,
     /// Whether there was an event, and whether it was new.
     pub event_new: Option<bool>,
+    /// How many calls the store ended as skipped.
+    pub skipped: u64,
+    /// How many works wait for a worker.
+    pub works_waiting: u64,
     /// How many later CDRs of calls were kept because they say something else.
     pub later_cdrs_kept: u64,
     /// How many say something else and were not kept, because there was no room for them.
@@ -342,10 +451,13 @@ impl PushWork {
             let bytes = decoded(event.raw_base64.as_ref(), || "event.rawBase64".to_owned())?;
             Ok(TextWork::new(app_key, &event.event_type, event.raw.expose(), bytes))
         });
+        let application = push.application.as_ref();
         Ok(Self {
             push_id: push.push_id,
             app_key: app_key.to_owned(),
             received: push.age_ms.map_or(Received::At(push.received_at), Received::Ago),
+            ak: application.and_then(|application| application.ak.as_deref().map(str::to_owned)),
+            without_binding: application.map(|application| application.without_binding).unwrap_or_default(),
             calls,
             parked: parked.collect::<Result<_, _>>()?,
             event: event.transpose()?,
@@ -401,26 +513,51 @@ fn decoded(
 impl CallWork {
     fn new(push_app_key: &str, index: usize, report: &CallReport<'_>) -> Self {
         let call_id = report.key().id();
-        if let Some(reason) = unusable(index, report) {
+        if let Some(reason) = unusable(&format!("/calls/{index}"), report) {
             // What was deserialised a moment ago can be serialised; if not, the reason alone is kept.
             let raw = serde_json::to_string(report).unwrap_or_default();
             return Self::Unusable { call_id, parked: TextWork::new(push_app_key, &reason, &raw, None) };
         }
-        let warnings = if report.warnings.is_empty() { None } else { serde_json::to_string(&report.warnings).ok() };
-        Self::Usable(Box::new(NewCall {
+        Self::Usable(Box::new(NewCall::new(call_id, report)))
+    }
+}
+
+impl NewCall {
+    fn new(call_id: String, report: &CallReport<'_>) -> Self {
+        let (mut record, mut warnings) = (record::from_report(report), report.warnings.clone());
+        gb18030::fill(report, &mut record, &mut warnings);
+        let warnings = if warnings.is_empty() { None } else { serde_json::to_string(&warnings).ok() };
+        Self {
             call_id,
             app_key: report.app_key.clone().into_owned(),
             icid: report.icid.clone().into_owned(),
             lasts: report.ttl_ms.map_or(Lasts::Until(report.claim_deadline), Lasts::For),
-            record: record::from_report(report),
+            record,
             cdr: report.cdr.as_ref().map(|cdr| Private::new(cdr.as_bytes().to_vec())),
             warnings,
-        }))
+        }
+    }
+
+    /// A call of a CDR that was read again.
+    ///
+    /// # Errors
+    /// [`NotKept`] where it still cannot be recorded.
+    pub fn of_parked(report: &CallReport<'_>) -> Result<Self, NotKept> {
+        match unusable("", report) {
+            Some(reason) => Err(NotKept(reason)),
+            None => Ok(Self::new(report.key().id(), report)),
+        }
+    }
+
+    /// Whether a binding could still be registered for it.
+    pub(crate) fn can_be_bound(&self) -> bool {
+        let length = self.record.subscription_id.as_deref().map_or(0, |id| id.chars().count());
+        (1..=SUBSCRIPTION_ID_CHARS).contains(&length)
     }
 }
 
-/// Why a call cannot be recorded: a JSON pointer into the push and what is wrong there, without its value.
-fn unusable(index: usize, report: &CallReport<'_>) -> Option<String> {
+/// Why a call cannot be recorded: a JSON pointer, which begins with `at`, and what is wrong there, without its value.
+fn unusable(at: &str, report: &CallReport<'_>) -> Option<String> {
     let parts = [
         ("appKey", report.app_key.as_ref(), true),
         ("sessionId", report.session_id.expose().as_ref(), true),
@@ -428,9 +565,9 @@ fn unusable(index: usize, report: &CallReport<'_>) -> Option<String> {
     ];
     parts.into_iter().find_map(|(name, value, required)| {
         if required && value.is_empty() {
-            Some(format!("/calls/{index}/{name}: empty; without it the call cannot be told from others"))
+            Some(format!("{at}/{name}: empty; without it the call cannot be told from others"))
         } else if value.len() > KEY_PART_BYTES {
-            Some(format!("/calls/{index}/{name}: longer than {KEY_PART_BYTES} bytes"))
+            Some(format!("{at}/{name}: longer than {KEY_PART_BYTES} bytes"))
         } else {
             None
         }

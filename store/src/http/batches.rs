@@ -52,7 +52,10 @@ pub(super) async fn push_batch(State(app): State<Arc<App>>, request: Request) ->
     if let Some(refusal) = of_all(&committed) {
         return Err(refusal);
     }
-    answer(&ids, &committed, &refused)
+    // Where nothing was committed, the last commit says it.
+    let works_waiting = committed.iter().rev().find_map(|result| result.as_ref().ok().map(|done| done.works_waiting));
+    let works_waiting = works_waiting.unwrap_or_else(|| app.metrics.works_waiting());
+    answer(&ids, &committed, &refused, works_waiting)
 }
 
 /// Reads the pushes, each for itself. One whose id cannot be read is left out of the answer, for it has no name there; one whose id
@@ -98,14 +101,15 @@ fn of_all(committed: &[Result<PushDone, WriteError>]) -> Option<Refusal> {
 /// Room in an answer for the verdict `retry` of one push, bytes.
 const RETRY_BYTES: usize = 72;
 
-/// What ends an answer.
-const END: &str = "],\"worksWaiting\":0}";
+/// Room for what ends an answer, bytes.
+const END_BYTES: usize = 40;
 
 /// The answer, written push by push until it is full; of those that have no room it says `retry`.
 fn answer(
     ids: &[PushId],
     committed: &[Result<PushDone, WriteError>],
     refused: &[Refused],
+    works_waiting: u64,
 ) -> Result<Response, Refusal> {
     let mut text =
         Answer { text: b"{\"pushes\":[".to_vec(), left: ids.len().saturating_add(refused.len()), useful: false };
@@ -121,7 +125,7 @@ fn answer(
     for Refused { push_id, refusal } in refused {
         text.add(*push_id, PushVerdict::Refused, None, refusal.document())?;
     }
-    text.text.extend_from_slice(END.as_bytes());
+    text.text.extend_from_slice(format!("],\"worksWaiting\":{works_waiting}}}").as_bytes());
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], text.text).into_response())
 }
 
@@ -146,9 +150,9 @@ impl Answer {
         }
         self.left = self.left.saturating_sub(1);
         let before = self.text.len();
-        let calls = done.map(results).unwrap_or_default();
+        let calls = done.map(|done| results(&done.calls)).unwrap_or_default();
         self.write(&PushResult { push_id, verdict, calls, problem })?;
-        let whole = self.text.len().saturating_add(self.left.saturating_mul(RETRY_BYTES)).saturating_add(END.len());
+        let whole = self.text.len().saturating_add(self.left.saturating_mul(RETRY_BYTES)).saturating_add(END_BYTES);
         let committed = verdict == PushVerdict::Committed;
         // One committed push is given whole whatever its size, so that asking again comes to an end.
         if whole > limits::ANSWER_BYTES && (self.useful || !committed) {

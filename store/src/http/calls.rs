@@ -13,13 +13,14 @@ use super::query::{Parameters, invalid};
 use super::{App, json};
 use crate::database::CallFilter;
 
-const STATES: [(&str, CallState); 6] = [
+const STATES: [(&str, CallState); 7] = [
     ("pending", CallState::Pending),
     ("answered", CallState::Answered),
     ("not_sent", CallState::NotSent),
     ("maybe_sent", CallState::MaybeSent),
     ("skipped", CallState::Skipped),
     ("unknown", CallState::Unknown),
+    ("waiting", CallState::Waiting),
 ];
 
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {

@@ -8,7 +8,9 @@ mod operations;
 pub mod problem;
 mod pushes;
 mod query;
+mod releases;
 pub mod token;
+mod work;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -63,15 +65,18 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 13] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
+        ("/v1/work:take", post(work::take)),
         ("/v1/outcomes", post(pushes::outcomes)),
         ("/v1/bindings/{subscriptionId}", put(bindings::put).get(bindings::get)),
         ("/v1/calls", get(calls::list)),
         ("/v1/calls/{callId}", get(calls::one)),
+        ("/v1/calls:release", post(releases::calls)),
         ("/v1/parked", get(calls::parked)),
+        (PARKED_RELEASE, post(releases::parked)),
         ("/v1/events", get(calls::events)),
         ("/v1/replays", get(calls::replays)),
         ("/healthz", get(operations::health)),
@@ -81,12 +86,17 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 13] {
     ]
 }
 
-/// What is answered from memory, and needs no room.
+/// The one path in which something follows what varies; the router knows only whole parts.
+const PARKED_RELEASE: &str = "/v1/parked/{number}:release";
+/// The path as the router knows it.
+const PARKED_RELEASE_ROUTE: &str = "/v1/parked/{release}";
+
+/// What needs no room: it is answered from memory, or soon.
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 13] {
-    static PATHS: LazyLock<[&str; 13]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 16] {
+    static PATHS: LazyLock<[&str; 16]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -94,7 +104,9 @@ pub fn served_paths() -> [&'static str; 13] {
 pub fn router(app: Arc<App>) -> Router {
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(if path == PARKED_RELEASE { PARKED_RELEASE_ROUTE } else { path }, methods)
+        })
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(Arc::clone(&app), guard))
@@ -109,18 +121,30 @@ async fn unknown_method() -> Refusal {
     Refusal::new(Kind::MethodNotAllowed, "the `allow` header names the methods of this path")
 }
 
+/// The path that is served, as it is described.
+fn route(request: &Request) -> Option<&'static str> {
+    let matched = request.extensions().get::<MatchedPath>()?.as_str();
+    if matched == PARKED_RELEASE_ROUTE {
+        return request.uri().path().ends_with(releases::RELEASE).then_some(PARKED_RELEASE);
+    }
+    served_paths().into_iter().find(|path| *path == matched)
+}
+
+/// Whether the router takes the path for a release, see [`PARKED_RELEASE`].
+fn is_below_parked(request: &Request) -> bool {
+    request.extensions().get::<MatchedPath>().is_some_and(|matched| matched.as_str() == PARKED_RELEASE_ROUTE)
+}
+
 /// Checks the token and whether there is room, and counts the answer.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .and_then(|matched| served_paths().into_iter().find(|path| *path == matched.as_str()));
+    let route = route(&request);
     let refused = match &app.token {
         Some(token) if request.uri().path().starts_with("/v1/") => token.check(request.headers()).err(),
         _ => None,
     };
     let response = match (refused, app.room.try_acquire()) {
         (Some(refusal), _) => refusal.into_response(),
+        (None, _) if route.is_none() && is_below_parked(&request) => unknown_path().await.into_response(),
         (None, Ok(_room)) => next.run(request).await,
         // A store that is merely busy is not to be taken for dead, nor to be invisible.
         (None, Err(_)) if route.is_some_and(|path| AT_ONCE.contains(&path)) => next.run(request).await,
@@ -150,7 +174,9 @@ mod tests {
             paths::PUSHES,
             paths::PUSH_BATCHES,
             paths::OUTCOMES,
+            paths::WORK_TAKE,
             paths::CALLS,
+            paths::CALLS_RELEASE,
             paths::PARKED,
             paths::EVENTS,
             paths::REPLAYS,

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`, `/openapi.json`: for whoever runs the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -39,7 +40,13 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Refus
     }
 }
 
+/// How long the metrics wait for the number of calls that wait; then they say the last one.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    if let Ok(Ok(waiting)) = tokio::time::timeout(COUNT_TIMEOUT, app.database.waiting(app.clock.now_ms())).await {
+        app.metrics.set_waiting(&waiting);
+    }
     match app.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
             .into_response(),

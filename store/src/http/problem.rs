@@ -45,6 +45,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// The body is JSON, but not what belongs here.
     InvalidBody,
+    /// The callback of the call may have reached the business, or there is nothing to release.
+    NotReleasable,
     /// The database refused what the request carried.
     Internal,
     /// The database cannot be used now.
@@ -97,6 +99,9 @@ impl Kind {
                 "urn:privatenumber:problem:invalid-body",
                 "The body is not what belongs here",
             ),
+            Self::NotReleasable => {
+                (StatusCode::CONFLICT, "urn:privatenumber:problem:not-releasable", "This cannot be released")
+            }
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "urn:privatenumber:problem:internal",

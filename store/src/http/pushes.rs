@@ -14,7 +14,7 @@ use privatenumber_contract::{
 use super::body::JsonBody;
 use super::problem::{Kind, Refusal};
 use super::{App, json};
-use crate::database::{NotKept, PushDone, PushWork, SCHEMES};
+use crate::database::{CallDone, NotKept, PushWork, SCHEMES};
 
 /// Digits of the hash of what a signature covered.
 const HASH_DIGITS: usize = 32;
@@ -27,7 +27,8 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     let work = work(&push).map_err(|NotKept(detail)| invalid(detail))?;
     let push_id = work.push_id;
     let done = app.writer.push(work, body.into_share()).await?;
-    let mut response = json(StatusCode::OK, &PushAnswer { calls: results(&done), works_waiting: 0 })?;
+    let mut response =
+        json(StatusCode::OK, &PushAnswer { calls: results(&done.calls), works_waiting: done.works_waiting })?;
     // The filter tells by this that the 200 is ours and speaks of this very push.
     if let Ok(committed) = HeaderValue::from_str(&push_id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static(COMMITTED_HEADER), committed);
@@ -35,9 +36,9 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     Ok(response)
 }
 
-/// What the contract says of each call of a committed push.
-pub(super) fn results(done: &PushDone) -> Vec<CallResult<'_>> {
-    let results = done.calls.iter().map(|call| CallResult {
+/// What the contract says of each call that was committed.
+pub(super) fn results(calls: &[CallDone]) -> Vec<CallResult<'_>> {
+    let results = calls.iter().map(|call| CallResult {
         verdict: call.verdict,
         call_id: call.call_id.as_str().into(),
         ak: call.ak.as_deref().map(Into::into),

@@ -95,7 +95,7 @@ async fn p4_a_push_that_does_not_keep_the_contract_is_refused_and_the_others_go_
         assert!(result["verdict"] == "refused" && detail.starts_with(expected), "{result:#}");
         assert!(!detail.contains("8617010000001"), "{detail}");
     }
-    assert_eq!(of(&results, &id(7))["calls"][0]["verdict"], "claimed");
+    assert_eq!(of(&results, &id(7))["calls"][0]["verdict"], "held");
     assert_eq!(store.get("/v1/calls").await.expect(200)["calls"].as_array().unwrap().len(), 1);
     assert_eq!(metric(&store, r#"privatenumber_store_pushes_total{result="invalid"}"#), 10.0);
 }

@@ -10,7 +10,7 @@ use jsonschema::Validator;
 use privatenumber_store::http::{OPENAPI, served_paths};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Oddities, PUSH_1, Store, call, call_id, push, with_json};
+use crate::support::{Answer, Oddities, PUSH_1, Store, call, call_id, cdr, push, with_json};
 
 pub static DOCUMENT: LazyLock<Document> = LazyLock::new(Document::read);
 
@@ -174,12 +174,18 @@ async fn every_answer_of_the_document_comes_about() {
         ("POST /v1/push-batches", "POST", "/v1/push-batches", json!({"pushes": [push(PUSH_1, vec![call("session")])]})),
         ("POST /v1/outcomes", "POST", "/v1/outcomes", json!({"outcomes": []})),
         ("PUT /v1/bindings/{subscriptionId}", "PUT", "/v1/bindings/binding-1", json!({"ak": "A"})),
+        ("POST /v1/work:take", "POST", "/v1/work:take", json!({"pushId": PUSH_1, "most": 1, "ttlMs": 1})),
+        ("POST /v1/calls:release", "POST", "/v1/calls:release", json!({"callIds": [call_id("session")]})),
+        ("POST /v1/parked/{number}:release", "POST", "/v1/parked/1:release", json!({"cdr": cdr("parked")})),
     ];
+    let mut with_parked = push(PUSH_1, vec![]);
+    with_parked["parked"] = json!([{"reason": "r", "raw": "{}"}, {"reason": "r", "raw": "{ }"}]);
+    store.post("/v1/pushes", &with_parked).await.expect(200);
     for (operation, method, path, body) in writes {
         came(operation, store.send(with_json(method, path, &body)).await);
         came(operation, store.send(with_json(method, path, &body)).await);
         came(operation, store.send(with_json(method, path, "{")).await);
-        came(operation, store.send(with_json(method, path, r#"{"pushId":1,"outcomes":1,"status":"x"}"#)).await);
+        came(operation, store.send(with_json(method, path, r#"{"pushId":1,"outcomes":1,"status":"x","ak":1}"#)).await);
         came(operation, store.send(with_json(method, path, " ".repeat(2001))).await);
         let plain = Request::builder().method(method).uri(path).body(Body::from(body.to_string())).unwrap();
         came(operation, store.send(plain).await);
@@ -188,6 +194,12 @@ async fn every_answer_of_the_document_comes_about() {
         came(operation, store.send(endless).await);
         came(operation, guarded.send(with_json(method, path, &body)).await);
         came(operation, stopped.send(with_json(method, path, &body)).await);
+    }
+    let pending = json!({"filter": {"state": "pending", "most": 1}});
+    came("POST /v1/calls:release", store.post("/v1/calls:release", pending).await);
+    for number in [2, 3] {
+        let path = format!("/v1/parked/{number}:release");
+        came("POST /v1/parked/{number}:release", store.post(&path, "{}").await);
     }
     let call_path = format!("/v1/calls/{}", call_id("session"));
     let reads = [

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::PushId;
 use serde_json::{Value, json};
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, metric, push};
+use crate::support::{PUSH_1, PUSH_2, START, Store, WORKER_1, answered, call, call_id, metric, push};
 
 fn id(number: u128) -> String {
     PushId::from_bytes(number.to_be_bytes()).to_string()
@@ -121,4 +121,33 @@ async fn a_call_that_was_recorded_without_its_cdr_keeps_what_comes_later_as_late
     let shown = store.call(&call_id("session")).await;
     assert!(shown.get("cdr").is_none());
     assert_eq!(shown["laterCdrs"], json!([later(PUSH_2, START - 5, json!({"a": 1}))]));
+}
+
+#[tokio::test]
+async fn p2_a_later_cdr_of_a_waiting_call_is_kept_and_the_record_of_its_work_is_not_changed() {
+    let store = Store::in_memory().await;
+    let mut body = push(PUSH_1, vec![with_cdr(json!({"a": 1}))]);
+    body["application"] = json!({"withoutBinding": {"hold": 60}});
+    assert_eq!(store.post("/v1/pushes", &body).await.expect(200)["calls"][0]["verdict"], "held");
+    // The push that asks again brings nothing new, and what it brings first is no repetition.
+    assert_eq!(store.post("/v1/pushes", &body).await.expect(200)["calls"][0]["verdict"], "held");
+    let changed = |number: i64| {
+        let mut changed = with_cdr(json!({"a": number}));
+        changed["userData"] = json!("changed");
+        changed
+    };
+    assert_eq!(store.push(PUSH_2, vec![changed(2)]).await[0]["verdict"], "duplicate");
+    store.put("/v1/bindings/binding-1", json!({"ak": "BUSINESS"})).await.expect(201);
+    let works = store.take(WORKER_1, 10).await;
+    assert_eq!(works["calls"][0]["callId"], call_id("session"));
+    store.push(&id(3), vec![changed(3)]).await;
+    store.report(&call_id("session"), WORKER_1, json!({"class": "not_sent", "reason": "no_cluster"})).await;
+    store.release(&[&call_id("session")]).await;
+    store.push(&id(4), vec![changed(4)]).await;
+
+    let shown = store.call(&call_id("session")).await;
+    assert_eq!((&shown["state"], &shown["cdr"]), (&json!("waiting"), &json!({"a": 1})));
+    let (second, third) = (later(PUSH_2, START - 5, json!({"a": 2})), later(&id(3), START - 5, json!({"a": 3})));
+    assert_eq!(shown["laterCdrs"], json!([second, third, later(&id(4), START - 5, json!({"a": 4}))]));
+    assert_eq!(shown["record"], works["calls"][0]["record"]);
 }

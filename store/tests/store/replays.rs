@@ -4,7 +4,7 @@ use privatenumber_contract::PushId;
 use privatenumber_store::database::Keeping;
 use serde_json::{Value, json};
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, metric, push};
+use crate::support::{PUSH_1, PUSH_2, START, Store, WORKER_1, WORKER_2, answered, call, call_id, cdr, metric, push};
 
 const DAY_MS: i64 = 86_400_000;
 const RECORDED: &str = r#"privatenumber_store_replays_total{cdrs="recorded"}"#;
@@ -307,4 +307,63 @@ async fn p6_the_list_of_replays_has_an_end() {
     let count = "SELECT count(*), min(number), max(number) FROM replays";
     let found: (i64, i64, i64) = file.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     assert_eq!(found, (10_000, 2, 10_001));
+}
+
+#[tokio::test]
+async fn r20_a_cdr_that_was_parked_as_a_replay_can_be_released_and_its_call_shows_it() {
+    let store = Store::in_memory().await;
+    store.verdicts(parking(signed(PUSH_1, 'a', &["genuine"]))).await;
+    let mut regrouped = parking(signed(PUSH_2, 'a', &["session"]));
+    regrouped["calls"][0]["cdr"] = cdr("session");
+    regrouped["application"]["ak"] = json!("CONFIGURED");
+    assert_eq!(store.verdicts(regrouped.clone()).await, ["parked"]);
+    let release = "/v1/parked/1:release";
+    let released = |already: bool| json!({"callId": call_id("session"), "alreadyReleased": already});
+    assert_eq!(store.post(release, "{}").await.expect(200), released(false));
+    let shown = store.call(&call_id("session")).await;
+    assert_eq!((&shown["state"], &shown["cdr"]), (&json!("waiting"), &cdr("session")));
+
+    // The replay asks again, and another push brings a CDR that says something else: neither is granted what the worker takes.
+    assert_eq!(store.verdicts(regrouped.clone()).await, ["duplicate"]);
+    assert_eq!(store.verdicts(signed(&id(3), 'b', &["session"])).await, ["duplicate"]);
+    let works = store.take(WORKER_1, 10).await;
+    assert_eq!(
+        (&works["calls"][0]["callId"], &works["calls"][0]["ak"]),
+        (&json!(call_id("session")), &json!("CONFIGURED"))
+    );
+    assert_eq!(store.verdicts(regrouped).await, ["duplicate"]);
+    let shown = store.call(&call_id("session")).await;
+    assert_eq!(shown["cdr"], cdr("session"));
+    let later = json!({"pushId": id(3), "receivedAt": START - 5, "cdr": {"sessionId": "session"}});
+    assert_eq!(shown["laterCdrs"], json!([later]));
+    assert_eq!(store.post(release, "{}").await.expect(200), released(true));
+}
+
+#[tokio::test]
+async fn a_call_that_a_replay_brought_says_so_while_it_waits_and_whoever_takes_it() {
+    let store = Store::in_memory().await;
+    store.verdicts(signed(PUSH_1, 'a', &["genuine"])).await;
+    let mut forged = signed(PUSH_2, 'a', &["forged"]);
+    forged["application"] = json!({"withoutBinding": {"hold": 60}});
+    assert_eq!(store.verdicts(forged).await, ["held"]);
+    let replayed = async || store.call(&call_id("forged")).await["replayed"].clone();
+    assert_eq!(replayed().await, true);
+    store.put("/v1/bindings/binding-1", json!({"ak": "BUSINESS"})).await.expect(201);
+    for worker in [WORKER_1, WORKER_2] {
+        assert_eq!(store.take(worker, 1).await["calls"][0]["callId"], call_id("forged"));
+        assert_eq!(replayed().await, true);
+        store.report(&call_id("forged"), worker, json!({"class": "not_sent", "reason": "no_cluster"})).await;
+        store.release(&[&call_id("forged")]).await;
+        assert_eq!(replayed().await, true);
+        // The push that brought it does not get it back.
+        assert_eq!(store.verdicts(signed(PUSH_2, 'a', &["forged"])).await, ["duplicate"]);
+    }
+
+    // A call that was claimed by the replay itself, and released since.
+    assert_eq!(store.verdicts(signed(&id(3), 'a', &["claimed"])).await, ["claimed"]);
+    store.report(&call_id("claimed"), &id(3), json!({"class": "not_sent", "reason": "no_cluster"})).await;
+    store.release(&[&call_id("claimed")]).await;
+    store.take(&id(9), 10).await;
+    assert_eq!(store.call(&call_id("claimed")).await["replayed"], true);
+    assert!(store.call(&call_id("genuine")).await.get("replayed").is_none());
 }

@@ -33,6 +33,10 @@ pub const CLAIM_LASTS: i64 = 60_000;
 pub const PUSH_1: &str = "00000000000000000000000000000001";
 pub const PUSH_2: &str = "00000000000000000000000000000002";
 
+/// Two workers.
+pub const WORKER_1: &str = "000000000000000000000000000000f1";
+pub const WORKER_2: &str = "000000000000000000000000000000f2";
+
 pub struct Store {
     pub app: Arc<App>,
     pub router: Router,
@@ -186,6 +190,19 @@ impl Store {
         self.post("/v1/outcomes", json!({"outcomes": [report]})).await.expect(200)
     }
 
+    /// Takes works, whose claims last a second.
+    pub async fn take(&self, worker: &str, most: u32) -> Value {
+        self.take_answer(worker, most).await.expect(200)
+    }
+
+    pub async fn take_answer(&self, worker: &str, most: u32) -> Answer {
+        self.post("/v1/work:take", json!({"pushId": worker, "most": most, "ttlMs": 1000})).await
+    }
+
+    pub async fn release(&self, call_ids: &[&str]) -> Value {
+        self.post("/v1/calls:release", json!({"callIds": call_ids})).await.expect(200)
+    }
+
     pub async fn call(&self, call_id: &str) -> Value {
         self.get(&format!("/v1/calls/{call_id}")).await.expect(200)
     }
@@ -208,6 +225,16 @@ pub fn call(session_id: &str) -> Value {
         "recordUrl": "https://recordings.example/1", "subscriptionId": "binding-1",
         "privateNum": "+8617010000001", "origNum": "+8617010000011", "userData": "order 7",
         "ak": "CONFIGURED", "recordFlag": true,
+    })
+}
+
+/// A CDR of the application, as Huawei sends it.
+pub fn cdr(session_id: &str) -> Value {
+    json!({
+        "direction": 1, "spId": "sp", "appKey": "app", "icid": "icid", "bindNum": "+8617010000001",
+        "sessionId": session_id, "callerNum": "+8617010000011", "callInTime": "2027-01-15 07:58:30",
+        "fwdStartTime": "2027-01-15 07:58:35", "fwdAnswerTime": "2027-01-15 07:58:40",
+        "callEndTime": "2027-01-15 07:59:40", "recordFlag": 0, "userData": "order 7", "subscriptionId": "binding-1",
     })
 }
 

@@ -24,6 +24,7 @@ fn call(call_id: &str, state: CallState) -> CallView {
         icid: String::new(),
         state,
         outcome: None,
+        wait: None,
         push_id: PushId::from_bytes([0; 16]),
         received_at: 1_001,
         recorded_at: 1_002,
@@ -97,6 +98,7 @@ fn p2_a_cdr_that_was_accepted_and_is_not_there_is_found() {
         raw: Private::new(r#"{"sessionId":"s"}"#.to_owned()),
         received_at: 0,
         duplicates: 0,
+        call_id: None,
     };
     assert!(violations(Evidence { parked: &[kept], ..evidence }).is_empty());
     assert_only(&judge(vec![], &[call("a", CallState::Skipped)], &[], &[]), "P2 kept: in the store and never pushed");

@@ -8,6 +8,7 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     let length = body.len();
     let push = || signed.push();
     let bad = |what: &str, request: Vec<u8>| Row::envoys_own(what, request, 400);
+    let recorded = |what: &str, request| Row { what: what.to_owned(), request, expected: Expected::Recorded };
     let chunked = |line: &str, chunks: &str| {
         push().line("POST /huawei/fee HTTP/1.1").also("transfer-encoding", line).raw_body(chunks)
     };
@@ -16,12 +17,28 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         bad("TLS on the plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec()),
         bad("SSH", b"SSH-2.0-OpenSSH_9.0\r\n\r\n".to_vec()),
         bad("SMTP", b"EHLO gateway.example.com\r\n\r\n".to_vec()),
-        Row::envoys_own("an unknown version", push().line("POST /huawei/fee HTTP/9.9").body(&body), 426),
-        Row::envoys_own("no version", push().line("POST /huawei/fee").body(&body), 426),
+        // Since it takes HTTP/1.0, Envoy reads every other version as that.
+        recorded("an unknown version", push().line("POST /huawei/fee HTTP/9.9").body(&body)),
+        recorded("a version before HTTP/1.0", push().line("POST /huawei/fee HTTP/0.9").body(&body)),
+        Row::refused(
+            "no version, and so no headers",
+            push().line("POST /huawei/fee").body(&body),
+            415,
+            None,
+            "the content type is not application/json",
+        ),
         bad("a method that is none", push().line("BREW /huawei/fee HTTP/1.1").body(&body)),
         bad("a method in small letters", push().line("post /huawei/fee HTTP/1.1").body(&body)),
         bad("a blank in the path", push().line("POST /huawei/ fee HTTP/1.1").body(&body)),
         bad("a NUL in the path", push().line("POST /huawei/\0fee HTTP/1.1").body(&body)),
+        bad(
+            "HTTP/1.0 with length and chunks",
+            push()
+                .line("POST /huawei/fee HTTP/1.0")
+                .also("content-length", "5")
+                .also("transfer-encoding", "chunked")
+                .raw_body("0\r\n\r\n"),
+        ),
         bad("no host", push().without("host").body(&body)),
         bad("a host with a blank", push().with("host", "a b").body(&body)),
         bad("a NUL in a header", push().also("x-a", b"a\0b").body(&body)),

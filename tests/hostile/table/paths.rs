@@ -18,7 +18,7 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         ("/huawei//fee", 404),
         ("/huawei/fee;a=b", 404),
         ("/huawei/fee%20", 404),
-        ("/huawei/fee%00", 400),
+        ("/huawei/fee%00", 404),
         ("/huawei/fee%3f", 404),
         ("/huawei/fee%23", 404),
         ("/huawei%2ffee", 400),
@@ -40,17 +40,8 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         let line = format!("POST {target} HTTP/1.1");
         rows.push(Row::envoys_own(&format!("the path {target}"), signed.push().line(&line).body(&body), status));
     }
-    // These are the push path, and so need credentials.
-    for target in [
-        "/huawei/fee?",
-        "/huawei/fee?a=/v1/calls",
-        "/huawei/./fee",
-        "/x/../huawei/fee",
-        "/x/%2e%2e/huawei/fee",
-        "/huawei/%66ee",
-        "http://gateway.example.com/huawei/fee",
-        "http://127.0.0.1:1/huawei/fee",
-    ] {
+    // These are the push path, and so need credentials; `spellings.rs` has all spellings.
+    for target in ["/huawei/fee?", "/huawei/fee?a=/v1/calls", "http://gateway.example.com/huawei/fee"] {
         let request = signed.push().without("x-aksk").line(&format!("POST {target} HTTP/1.1")).body(&body);
         rows.push(Row::refused(format!("the path {target}"), request, 401, None, "no X-AKSK or X-WSSE header"));
     }

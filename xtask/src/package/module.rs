@@ -141,7 +141,7 @@ fn commit(sources: &Path) -> Result<String> {
         _ => return Ok("unknown".to_owned()),
     };
     let head = String::from_utf8_lossy(&head.stdout).trim().to_owned();
-    let inputs = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "src", "contract"];
+    let inputs = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "src", "cdr", "contract"];
     let mut arguments = vec!["status", "--porcelain", "--"];
     arguments.extend(inputs);
     let status = git(&arguments).context("cannot run git status")?;

@@ -27,8 +27,9 @@ const JOURNAL_MAX_BYTES: i64 = 64 << 20;
 /// indexes change again and again, and are brought there once for many commits.
 const CHECKPOINT_PAGES: i64 = 16_000;
 
-/// Pages the writing connection keeps in memory, KiB. The indexes are written at random places.
-const CACHE_KIB: i64 = 64 << 10;
+/// Pages the writing connection keeps in memory, KiB. The indexes are written at random places. More does not help: pages that are not
+/// here are in the system's memory, and SQLite walks over all it keeps at each commit in which the pages of an index were split.
+const CACHE_KIB: i64 = 8 << 10;
 
 /// Prepared statements each connection keeps.
 const STATEMENTS: usize = 64;

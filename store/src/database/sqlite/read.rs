@@ -1,31 +1,45 @@
 //! The SQL that reads.
 
 use privatenumber_contract::{
-    CallDetail, CallPage, CallState, CallView, EventPage, EventView, KeptCdr, LaterCdr, Outcome, ParkedPage,
-    ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Warning,
+    CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr, NotSent,
+    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Wait, WaitFor,
+    Warning,
 };
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::Sqlite;
-use super::write::cdr_text_id;
+use super::write::{cdr_text_id, waits_for as waits_for_text};
 use crate::cursor;
 use crate::database::EngineError;
-use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager, Since};
+use crate::database::query::{CallFilter, HISTORY_MAX, Page, Pager, ParkedText, Since, WaitingCalls};
 use crate::database::transaction::ReadEngine;
 
 const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, \
-                    record, duplicates, outcome, duration_ms, reported_at FROM calls WHERE ";
+                    record, duplicates, outcome, duration_ms, reported_at, waits_for, waits_since, due_at FROM calls";
 const ONE_CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
-                        claim_deadline, record, duplicates, outcome, duration_ms, reported_at, warnings, \
+                        claim_deadline, record, duplicates, outcome, duration_ms, reported_at, waits_for, waits_since, \
+                        due_at, warnings, \
                         (SELECT times FROM cdrs_not_kept WHERE call_number = number) AS not_kept, \
-                        EXISTS (SELECT 1 FROM replays WHERE replays.push_id = calls.push_id) AS replayed \
-                        FROM calls WHERE call_id = ?1";
+                        EXISTS (SELECT 1 FROM replays WHERE replays.push_id IN (calls.push_id, calls.brought_by, \
+                        (SELECT releases.push_id FROM releases WHERE call_number = calls.number AND release = 1))) \
+                        AS replayed FROM calls WHERE call_id = ?1";
+const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, reported_at FROM releases \
+                       WHERE call_number = ?1 ORDER BY release LIMIT ?2";
+/// When a binding was registered first.
+const FIRST_REGISTERED: &str = "SELECT registered_at FROM bindings WHERE subscription_id = ?1 AND version = 1";
+/// What [`select_calls`] reads of calls to be released.
+const TO_RELEASE: &str = "SELECT call_id, outcome FROM calls";
+pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
+                       WHERE waits_for IS NOT NULL";
+pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
 const CDR_TEXTS: &str = "SELECT id, text, push_id, received_at FROM cdr_texts WHERE id BETWEEN ?1 AND ?1 + 7";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
-const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates FROM parked \
+const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates, call_id FROM parked \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+const PARKED_TEXT: &str = "SELECT app_key, ak, received_at, coalesce(raw_bytes, CAST(raw AS BLOB)), call_id FROM parked \
+                           WHERE number = ?1";
 /// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
 const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
@@ -55,6 +69,31 @@ impl ReadEngine for Sqlite {
         self.readers.ask(move |connection| parked(connection, &page)).await
     }
 
+    async fn parked_text(&self, number: i64) -> Result<Option<ParkedText>, EngineError> {
+        let read = |row: &Row<'_>| {
+            Ok(ParkedText {
+                app_key: row.get(0)?,
+                ak: row.get(1)?,
+                received_at: row.get(2)?,
+                bytes: Private::new(row.get(3)?),
+                call_id: row.get(4)?,
+            })
+        };
+        let ask = move |connection: &Connection| {
+            Ok(connection.prepare_cached(PARKED_TEXT)?.query_row([number], read).optional()?)
+        };
+        self.readers.ask(ask).await
+    }
+
+    async fn releasable(&self, filter: &CallFilter, most: u32, now_ms: i64) -> Result<Vec<String>, EngineError> {
+        let filter = filter.clone();
+        self.readers.ask(move |connection| releasable(connection, &filter, most, now_ms)).await
+    }
+
+    async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, EngineError> {
+        self.readers.ask(move |connection| waiting(connection, now_ms)).await
+    }
+
     async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
         let page = *page;
         self.readers.ask(move |connection| events(connection, &page)).await
@@ -74,14 +113,42 @@ fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<Ca
     let mut rows = statement.query([call_id])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let warnings: Option<String> = row.get("warnings")?;
-    let (cdr, later_cdrs) = cdr_texts(&transaction, row.get("number")?)?;
+    let number = row.get("number")?;
+    let (cdr, later_cdrs) = cdr_texts(&transaction, number)?;
+    let call = read_call(row, now_ms)?;
+    let mut warnings = warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default();
+    warnings.extend(late_binding(&transaction, &call)?);
     Ok(Some(CallDetail {
-        call: read_call(row, now_ms)?,
+        call,
         cdr,
-        warnings: warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default(),
+        warnings,
         later_cdrs,
         later_cdrs_not_kept: row.get::<_, Option<i64>>("not_kept")?.unwrap_or_default(),
         replayed: row.get("replayed")?,
+        history: history(&transaction, number)?,
+    }))
+}
+
+/// How long after a call its binding is looked for to warn of it, milliseconds.
+const LATE_BINDING_MS: i64 = 3_600_000;
+
+/// Says that the binding of a call came soon after the call's record was made without it.
+fn late_binding(connection: &Connection, call: &CallView) -> Result<Option<Warning<'static>>, EngineError> {
+    let (Some(id), Some(made_at)) = (&call.record.subscription_id, call.record.updated_at) else { return Ok(None) };
+    if call.state == CallState::Waiting {
+        return Ok(None);
+    }
+    let mut statement = connection.prepare_cached(FIRST_REGISTERED)?;
+    let registered_at: Option<i64> = statement.query_row([id], |row| row.get(0)).optional()?;
+    let late_by = registered_at.map(|registered_at| registered_at.saturating_sub(made_at));
+    // A binding that was there before is in the record.
+    Ok(late_by.filter(|late_by| (1..=LATE_BINDING_MS).contains(late_by)).map(|late_by| {
+        let seconds = late_by.saturating_add(999) / 1000;
+        let reason = format!(
+            "the binding was registered {seconds} s after this record was made without it; register bindings earlier, or \
+             set `without_binding: hold` for the application"
+        );
+        Warning { field: "subscriptionId".into(), reason: reason.into() }
     }))
 }
 
@@ -96,11 +163,63 @@ fn cdr_texts(connection: &Connection, call_number: i64) -> Result<(Option<KeptCd
         if row.get::<_, i64>("id")? == first {
             cdr = Some(text);
         } else {
-            let push_id = self::push_id(self::text(row, "push_id")?)?;
+            let push_id = push_id(row.get_ref("push_id")?)?;
             later_cdrs.push(LaterCdr { push_id, received_at: row.get("received_at")?, cdr: text });
         }
     }
     Ok((cdr, later_cdrs))
+}
+
+/// What became of a call before it was released.
+fn history(connection: &Connection, number: i64) -> Result<Vec<EarlierOutcome>, EngineError> {
+    let mut statement = connection.prepare_cached(HISTORY)?;
+    let mut rows = statement.query([number, i64::from(HISTORY_MAX)])?;
+    let mut history = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(outcome) = outcome(row.get_ref("outcome")?)? else { continue };
+        history.push(EarlierOutcome {
+            released_at: row.get("released_at")?,
+            push_id: push_id(row.get_ref("push_id")?)?,
+            outcome,
+            duration_ms: row.get("duration_ms")?,
+            reported_at: row.get("reported_at")?,
+        });
+    }
+    Ok(history)
+}
+
+/// The newest calls that pass `filter` and can be released.
+fn releasable(
+    connection: &Connection,
+    filter: &CallFilter,
+    most: u32,
+    now_ms: i64,
+) -> Result<Vec<String>, EngineError> {
+    let page = Page::first(u32::MAX);
+    let Some(span) = span(connection, filter, &page)? else { return Ok(Vec::new()) };
+    let query = select_calls(filter, &page, &span, now_ms, TO_RELEASE);
+    let mut statement = connection.prepare_cached(&query.sql)?;
+    let mut rows = statement.query(params_from_iter(&query.values))?;
+    let mut ids = Vec::new();
+    while ids.len() < most as usize
+        && let Some(row) = rows.next()?
+    {
+        // These can never be released and would stand in the way of those that can.
+        if outcome(row.get_ref("outcome")?)? != Some(Outcome::NotSent { reason: NotSent::Erased }) {
+            ids.push(row.get("call_id")?);
+        }
+    }
+    Ok(ids)
+}
+
+fn waiting(connection: &Connection, now_ms: i64) -> Result<WaitingCalls, EngineError> {
+    let transaction = connection.unchecked_transaction()?;
+    let (all, binding): (i64, i64) =
+        transaction.prepare_cached(WAITING)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let oldest: Option<i64> = transaction.prepare_cached(OLDEST_DUE)?.query_row([], |row| row.get(0))?;
+    let oldest_due_ms = oldest.map_or(0, |due_at| u64::try_from(now_ms.saturating_sub(due_at)).unwrap_or_default());
+    let (released, binding) = (all.saturating_sub(binding).unsigned_abs(), binding.unsigned_abs());
+    Ok(WaitingCalls { binding, released, oldest_due_ms })
 }
 
 fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
@@ -179,6 +298,7 @@ fn parked(connection: &Connection, page: &Page) -> Result<ParkedPage, EngineErro
             raw: Private::new(row.get(3)?),
             received_at: row.get(4)?,
             duplicates: row.get(5)?,
+            call_id: row.get(6)?,
         })
     };
     let (parked, next) = list(connection, PARKED, page, read)?;
@@ -210,9 +330,9 @@ fn replays(connection: &Connection, page: &Page) -> Result<ReplayPage, EngineErr
             number: row.get("number")?,
             app_key: row.get("app_key")?,
             scheme: row.get("scheme")?,
-            push_id: push_id(text(row, "push_id")?)?,
+            push_id: push_id(row.get_ref("push_id")?)?,
             received_at: row.get("received_at")?,
-            first_push_id: push_id(text(row, "first_push_id")?)?,
+            first_push_id: push_id(row.get_ref("first_push_id")?)?,
             first_received_at: row.get("first_received_at")?,
             parked: row.get("parked")?,
             call_ids: serde_json::from_str(call_ids).map_err(EngineError::corrupt)?,
@@ -273,6 +393,8 @@ enum Driver {
     AppKey,
     /// `answered` or `skipped`, which may be most calls there are.
     OrdinaryState,
+    /// Of the calls that wait, by their own index.
+    Waiting,
     /// Nothing: by number.
     All,
 }
@@ -280,6 +402,7 @@ enum Driver {
 fn driver(filter: &CallFilter) -> Driver {
     match filter {
         CallFilter { subscription_id: Some(_), .. } => Driver::SubscriptionId,
+        CallFilter { state: Some(CallState::Waiting), .. } => Driver::Waiting,
         CallFilter { state: Some(state), .. } if !matches!(state, CallState::Answered | CallState::Skipped) => {
             Driver::RareState
         }
@@ -321,7 +444,10 @@ impl Query {
 pub(super) fn select_calls(filter: &CallFilter, page: &Page, span: &Span, now_ms: i64, select: &str) -> Query {
     let driver = driver(filter);
     let mut query = Query { sql: select.to_owned(), values: Vec::new() };
-    query.push("number < ").push_bind(before(page));
+    if driver == Driver::Waiting {
+        query.push(" INDEXED BY calls_waiting");
+    }
+    query.push(" WHERE number < ").push_bind(before(page));
     if *span != Span::ALL {
         query.push(" AND number >= ").push_bind(span.first).push(" AND number <= ").push_bind(span.last);
     }
@@ -337,14 +463,19 @@ pub(super) fn select_calls(filter: &CallFilter, page: &Page, span: &Span, now_ms
     }
     if let Some(state) = filter.state {
         let by_state = matches!(driver, Driver::RareState | Driver::OrdinaryState);
-        query.push(if by_state { " AND outcome_class" } else { " AND +outcome_class" });
+        let class = if by_state { " AND outcome_class" } else { " AND +outcome_class" };
         match state {
-            CallState::Pending => query.push(" IS NULL AND claim_deadline >= ").push_bind(now_ms),
-            CallState::Unknown => query.push(" IS NULL AND claim_deadline < ").push_bind(now_ms),
-            CallState::Answered => query.push(" = 'answered'"),
-            CallState::NotSent => query.push(" = 'not_sent'"),
-            CallState::MaybeSent => query.push(" = 'maybe_sent'"),
-            CallState::Skipped => query.push(" = 'skipped'"),
+            CallState::Waiting => query.push(" AND waits_for IS NOT NULL"),
+            CallState::Pending => {
+                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline >= ").push_bind(now_ms)
+            }
+            CallState::Unknown => {
+                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline < ").push_bind(now_ms)
+            }
+            CallState::Answered => query.push(class).push(" = 'answered'"),
+            CallState::NotSent => query.push(class).push(" = 'not_sent'"),
+            CallState::MaybeSent => query.push(class).push(" = 'maybe_sent'"),
+            CallState::Skipped => query.push(class).push(" = 'skipped'"),
         };
     }
     if filter.from.is_some() || filter.to.is_some() {
@@ -374,23 +505,42 @@ pub(super) fn binding(row: &Row<'_>) -> Result<RegisteredBinding, EngineError> {
 }
 
 /// A push id as it stands in the tables.
-pub(super) fn push_id(text: &str) -> Result<PushId, EngineError> {
-    text.parse().map_err(|_| EngineError::Statement("column push_id cannot be read".to_owned()))
+pub(super) fn push_id(value: ValueRef<'_>) -> Result<PushId, EngineError> {
+    let unreadable = || EngineError::Statement("column push_id cannot be read".to_owned());
+    value.as_str().ok().and_then(|text| text.parse().ok()).ok_or_else(unreadable)
+}
+
+/// An outcome as it stands in the tables.
+pub(super) fn outcome(value: ValueRef<'_>) -> Result<Option<Outcome>, EngineError> {
+    let unreadable = |_| EngineError::Statement("column outcome cannot be read".to_owned());
+    let text = value.as_str_or_null().map_err(unreadable)?;
+    text.map(serde_json::from_str).transpose().map_err(EngineError::corrupt)
+}
+
+/// What a call waits for, as it stands in the tables.
+pub(super) fn waits_for(value: ValueRef<'_>) -> Result<Option<WaitFor>, EngineError> {
+    let unreadable = || EngineError::Statement("column waits_for cannot be read".to_owned());
+    let Some(text) = value.as_str_or_null().map_err(|_| unreadable())? else { return Ok(None) };
+    let known = [WaitFor::Binding, WaitFor::Released].into_iter().find(|known| waits_for_text(*known) == text);
+    known.map(Some).ok_or_else(unreadable)
 }
 
 fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
-    let outcome: Option<String> = row.get("outcome")?;
-    let outcome: Option<Outcome> =
-        outcome.as_deref().map(serde_json::from_str).transpose().map_err(EngineError::corrupt)?;
+    let outcome = outcome(row.get_ref("outcome")?)?;
     let claim_deadline = row.get("claim_deadline")?;
+    let wait = match waits_for(row.get_ref("waits_for")?)? {
+        Some(waits_for) => Some(Wait { waits_for, since: row.get("waits_since")?, due: row.get("due_at")? }),
+        None => None,
+    };
     Ok(CallView {
         call_id: row.get("call_id")?,
         app_key: row.get("app_key")?,
         session_id: Private::new(row.get("session_id")?),
         icid: row.get("icid")?,
-        state: state(outcome.as_ref(), claim_deadline, now_ms),
+        state: if wait.is_some() { CallState::Waiting } else { state(outcome.as_ref(), claim_deadline, now_ms) },
         outcome,
-        push_id: push_id(text(row, "push_id")?)?,
+        wait,
+        push_id: push_id(row.get_ref("push_id")?)?,
         received_at: row.get("received_at")?,
         recorded_at: row.get("recorded_at")?,
         claim_deadline,
@@ -401,7 +551,7 @@ fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
     })
 }
 
-/// Where a call stands: P3, nothing is pending for ever.
+/// Where a call stands that does not wait: P3, nothing is pending for ever.
 fn state(outcome: Option<&Outcome>, claim_deadline: i64, now_ms: i64) -> CallState {
     match outcome {
         Some(Outcome::Answered { .. }) => CallState::Answered,

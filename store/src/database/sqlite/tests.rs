@@ -165,6 +165,11 @@ fn no_filter_makes_a_page_sort_or_walk_the_table() {
         ("calls_by_ak", CallFilter { ak: text.clone(), from: Some(1), to: Some(2), ..CallFilter::default() }),
         ("calls_by_ak", CallFilter { ak: text.clone(), app_key: text.clone(), ..CallFilter::default() }),
         ("calls_by_app_key", CallFilter { app_key: text.clone(), ..CallFilter::default() }),
+        ("calls_waiting", CallFilter { state: Some(CallState::Waiting), ..CallFilter::default() }),
+        (
+            "calls_waiting",
+            CallFilter { state: Some(CallState::Waiting), ak: text.clone(), from: Some(1), ..CallFilter::default() },
+        ),
         (
             "calls_by_subscription_id",
             CallFilter {
@@ -177,7 +182,7 @@ fn no_filter_makes_a_page_sort_or_walk_the_table() {
     ];
     for (index, filter) in filters {
         let page = Page::first(50);
-        let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls WHERE ";
+        let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls";
         for span in [Span::ALL, Span { first: 1, last: 9 }] {
             let query = select_calls(&filter, &page, &span, 1, explain);
             let plan: Vec<String> = on_writer(&sqlite, |writer| {
@@ -186,8 +191,41 @@ fn no_filter_makes_a_page_sort_or_walk_the_table() {
             });
             let [step] = &plan[..] else { panic!("{filter:?}: {plan:#?}") };
             assert!(step.starts_with("SEARCH calls USING ") && step.contains(index), "{filter:?}: {plan:#?}");
-            let bounds = if span == Span::ALL { "rowid<?)" } else { "rowid>? AND rowid<?)" };
+            let by_number = index == "calls_waiting";
+            let bounds = match (span == Span::ALL, by_number) {
+                (true, false) => "rowid<?)",
+                (false, false) => "rowid>? AND rowid<?)",
+                (true, true) => "(number<?)",
+                (false, true) => "(number>? AND number<?)",
+            };
             assert!(step.ends_with(bounds), "{filter:?}: {plan:#?}");
         }
     }
+}
+
+#[test]
+fn no_statement_about_waiting_calls_sorts_or_walks_the_table() {
+    use super::{read, write};
+    let (_directory, sqlite) = file();
+    for (sql, index) in [
+        (write::DUE_WORKS, "calls_due"),
+        (write::COUNT_DUE, "COVERING INDEX calls_due"),
+        (write::BINDING_CAME, "calls_held"),
+        (write::WORKS_OF, "calls_taken"),
+        (write::EVER_TOOK, "calls_taken"),
+        (read::OLDEST_DUE, "COVERING INDEX calls_due"),
+    ] {
+        let plan: Vec<String> = on_writer(&sqlite, |writer| {
+            let mut statement = writer.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let steps = statement.parameter_count();
+            statement.query_map(rusqlite::params_from_iter(vec![1; steps]), |row| row.get("detail"))?.collect()
+        });
+        assert!(plan.iter().any(|step| step.contains("SEARCH calls USING") && step.contains(index)), "{plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("SCAN calls") || step.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+    // It counts all entries of its index, which has those of waiting calls alone.
+    let plan: String = on_writer(&sqlite, |writer| {
+        writer.query_row(&format!("EXPLAIN QUERY PLAN {}", read::WAITING), [], |row| row.get("detail"))
+    });
+    assert!(plan.contains("USING COVERING INDEX calls_waiting"), "{plan}");
 }

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
-use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::signatures::{Change, Signatures};
 use super::{Writing, closed, describe, read};
 use crate::database::transaction::{
-    BindingRow, CallRow, Events, EventsDropped, LaterCdrDone, LaterCdrRow, Renewal, ReplayRow, SignatureRow,
-    StoredClaim, StoredSignature, TextRow, Transaction, WriteEngine,
+    BindingRow, CallRow, DueWork, Events, EventsDropped, GrantRow, LaterCdrDone, LaterCdrRow, NOBODY, Releasable,
+    Renewal, ReplayRow, SignatureRow, Standing, StoredClaim, StoredSignature, TextRow, Transaction, WaitRow, WorksOf,
+    WriteEngine,
 };
 use crate::database::work::Bindings;
 use crate::database::{CommitUnknown, EngineError};
@@ -62,11 +64,13 @@ const INSERT_CALL: &str = "INSERT INTO calls (call_id, app_key, session_id, icid
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
                            ON CONFLICT (call_id) DO NOTHING";
 const INSERT_CDR_TEXT: &str = "INSERT INTO cdr_texts (id, text) VALUES (?1, ?2)";
-const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record FROM calls WHERE call_id = ?1";
-const RENEW: &str = "UPDATE calls SET claim_deadline = ?1 WHERE call_id = ?2 AND push_id = ?3 AND outcome IS NULL";
+const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record, waits_for IS NOT NULL, \
+                     CASE WHEN waits_for = 'binding' THEN brought_by END FROM calls WHERE call_id = ?1";
+const RENEW: &str = "UPDATE calls SET claim_deadline = ?1 \
+                     WHERE call_id = ?2 AND push_id = ?3 AND outcome IS NULL AND waits_for IS NULL";
 const COUNT_DUPLICATES: &str = "UPDATE calls SET duplicates = duplicates + ?1 WHERE call_id = ?2";
-const PARK: &str = "INSERT INTO parked (digest, app_key, push_id, reason, raw, received_at, duplicates, raw_bytes) \
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (digest) DO NOTHING";
+const PARK: &str = "INSERT INTO parked (digest, app_key, push_id, reason, raw, received_at, duplicates, raw_bytes, ak) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (digest) DO NOTHING";
 const COUNT_PARKED: &str = "UPDATE parked SET duplicates = duplicates + ?1 + (push_id <> ?2), push_id = ?3 \
                             WHERE digest = ?4";
 const KEEP_EVENT: &str = "INSERT INTO events (digest, app_key, push_id, event_type, raw, received_at, duplicates, \
@@ -74,7 +78,33 @@ const KEEP_EVENT: &str = "INSERT INTO events (digest, app_key, push_id, event_ty
 const COUNT_EVENT: &str = "UPDATE events SET duplicates = duplicates + ?1 + (push_id <> ?2), push_id = ?3 \
                            WHERE digest = ?4";
 const WRITE_OUTCOME: &str = "UPDATE calls SET outcome_class = ?1, outcome = ?2, duration_ms = ?3, reported_at = ?4 \
-                             WHERE call_id = ?5 AND push_id = ?6 AND outcome IS NULL";
+                             WHERE call_id = ?5 AND push_id = ?6 AND outcome IS NULL AND waits_for IS NULL";
+const WAIT: &str = "UPDATE calls SET waits_for = ?1, waits_since = ?2, due_at = ?3, brought_by = ?4 WHERE call_id = ?5";
+pub(super) const BINDING_CAME: &str = "UPDATE calls SET due_at = ?1 \
+                            WHERE subscription_id = ?2 AND waits_for = 'binding' AND due_at > ?1";
+const RELEASABLE: &str = "SELECT waits_for, outcome, claim_deadline FROM calls WHERE call_id = ?1";
+const KEEP_EARLIER_OUTCOME: &str = "\
+INSERT INTO releases (call_number, release, released_at, push_id, outcome, duration_ms, reported_at) \
+SELECT number, 1 + (SELECT count(*) FROM releases WHERE call_number = number), ?1, push_id, outcome, duration_ms, reported_at \
+FROM calls WHERE call_id = ?2 AND outcome_class IN ('not_sent', 'skipped')";
+const RELEASE: &str = "UPDATE calls SET waits_for = 'released', waits_since = ?1, due_at = ?1, push_id = ?2, \
+                       ak = coalesce(ak, ?3), taken_at = NULL, outcome_class = NULL, outcome = NULL, duration_ms = NULL, \
+                       reported_at = NULL WHERE call_id = ?4 AND outcome_class IN ('not_sent', 'skipped')";
+const RELEASED_PARKED: &str = "SELECT call_id FROM parked WHERE number = ?1";
+const NOTE_RELEASED_PARKED: &str = "UPDATE parked SET call_id = ?1 WHERE number = ?2";
+pub(super) const WORKS_OF: &str = "SELECT call_id, ak, record FROM calls \
+                        WHERE push_id = ?1 AND taken_at IS NOT NULL AND outcome IS NULL ORDER BY number";
+pub(super) const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE push_id = ?1 AND taken_at IS NOT NULL) \
+                         OR EXISTS (SELECT 1 FROM releases WHERE push_id = ?1)";
+pub(super) const DUE_WORKS: &str = "SELECT call_id, ak, record FROM calls INDEXED BY calls_due \
+                                    WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
+/// `brought_by` stays: it tells whether a replay brought the call.
+const GRANT_WORK: &str = "UPDATE calls SET push_id = ?1, claim_deadline = ?2, ak = ?3, record = ?4, taken_at = ?5, \
+                          waits_for = NULL, waits_since = NULL, due_at = NULL \
+                          WHERE call_id = ?6 AND waits_for IS NOT NULL";
+/// Looks at the entries of the index alone, and at no more of them than are counted.
+pub(super) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM calls INDEXED BY calls_due \
+                                    WHERE due_at <= ?1 LIMIT ?2)";
 /// The call's number with each text that is kept of it, if any is.
 const CDR_TEXTS: &str = "SELECT calls.number, cdr_texts.id, cdr_texts.text FROM calls LEFT JOIN cdr_texts \
                          ON cdr_texts.id BETWEEN calls.number * 8 AND calls.number * 8 + 7 WHERE calls.call_id = ?1";
@@ -159,12 +189,10 @@ impl Transaction for SqliteTransaction<'_> {
         let mut statement = self.prepare(CLAIM)?;
         let mut claims = HashMap::with_capacity(call_ids.len());
         for call_id in call_ids {
-            let claim = statement
-                .query_row([call_id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
-                .optional()?;
-            if let Some((push_id, has_outcome, ak, record)) = claim {
-                let push_id = read::push_id(&push_id)?;
-                claims.insert((*call_id).to_owned(), StoredClaim { push_id, has_outcome, ak, record });
+            let claim =
+                statement.query_row([call_id], |row| Ok((standing(row), row.get(2)?, row.get(3)?))).optional()?;
+            if let Some((standing, ak, record)) = claim {
+                claims.insert((*call_id).to_owned(), StoredClaim { standing: standing?, ak, record });
             }
         }
         Ok(claims)
@@ -252,11 +280,25 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn park(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError> {
-        self.keep(PARK, COUNT_PARKED, rows)
+        let mut insert = self.prepare(PARK)?;
+        self.keep(COUNT_PARKED, rows, |row| {
+            let TextRow { text, app_key, ak, received_at, repetitions, .. } = row;
+            let last = Hex::of(row.last_push);
+            let (raw, bytes) = (text.raw.expose(), text.bytes.as_ref().map(Private::expose));
+            let (digest, reason, last) = (&text.digest, &text.note, last.text());
+            insert.execute(params![digest, app_key, last, reason, raw, received_at, repetitions, bytes, ak])
+        })
     }
 
     fn keep_events(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError> {
-        self.keep(KEEP_EVENT, COUNT_EVENT, rows)
+        let mut insert = self.prepare(KEEP_EVENT)?;
+        self.keep(COUNT_EVENT, rows, |row| {
+            let TextRow { text, app_key, received_at, repetitions, .. } = row;
+            let last = Hex::of(row.last_push);
+            let (raw, bytes) = (text.raw.expose(), text.bytes.as_ref().map(Private::expose));
+            let (digest, event_type, last) = (&text.digest, &text.note, last.text());
+            insert.execute(params![digest, app_key, last, event_type, raw, received_at, repetitions, bytes])
+        })
     }
 
     fn write_outcomes(&mut self, reports: &[&OutcomeReport], now_ms: i64) -> Result<Vec<bool>, EngineError> {
@@ -275,6 +317,107 @@ impl Transaction for SqliteTransaction<'_> {
             written.push(changed > 0);
         }
         Ok(written)
+    }
+
+    fn wait(&mut self, rows: &[WaitRow<'_>], now_ms: i64) -> Result<(), EngineError> {
+        let mut statement = self.prepare(WAIT)?;
+        for row in rows {
+            let brought_by = row.brought_by.map(Hex::of);
+            let brought_by = brought_by.as_ref().map(Hex::text);
+            statement.execute(params![waits_for(row.waits_for), now_ms, row.due_at, brought_by, row.call_id])?;
+        }
+        Ok(())
+    }
+
+    fn bindings_came(&mut self, subscription_ids: &[&str], now_ms: i64) -> Result<(), EngineError> {
+        let mut statement = self.prepare(BINDING_CAME)?;
+        for id in subscription_ids {
+            statement.execute(params![now_ms, id])?;
+        }
+        Ok(())
+    }
+
+    fn releasable(&mut self, call_ids: &[&str]) -> Result<HashMap<String, Releasable>, EngineError> {
+        let mut statement = self.prepare(RELEASABLE)?;
+        let mut calls = HashMap::with_capacity(call_ids.len());
+        for call_id in call_ids {
+            let mut rows = statement.query([call_id])?;
+            if let Some(row) = rows.next()? {
+                let waits_for = read::waits_for(row.get_ref(0)?)?;
+                let outcome = read::outcome(row.get_ref(1)?)?;
+                let call = Releasable { waits_for, outcome, claim_deadline: row.get(2)? };
+                calls.insert((*call_id).to_owned(), call);
+            }
+        }
+        Ok(calls)
+    }
+
+    fn release(&mut self, call_ids: &[&str], ak: Option<&str>, now_ms: i64) -> Result<(), EngineError> {
+        let (mut keep, mut release) = (self.prepare(KEEP_EARLIER_OUTCOME)?, self.prepare(RELEASE)?);
+        let nobody = Hex::of(NOBODY);
+        for call_id in call_ids {
+            let kept = keep.execute(params![now_ms, call_id])?;
+            if kept == 0 || release.execute(params![now_ms, nobody.text(), ak, call_id])? == 0 {
+                return Err(EngineError::Conflict);
+            }
+        }
+        Ok(())
+    }
+
+    fn released_parked(&mut self, numbers: &[i64]) -> Result<HashMap<i64, Option<String>>, EngineError> {
+        let mut statement = self.prepare(RELEASED_PARKED)?;
+        let mut found = HashMap::with_capacity(numbers.len());
+        for number in numbers {
+            if let Some(call_id) = statement.query_row([number], |row| row.get(0)).optional()? {
+                found.insert(*number, call_id);
+            }
+        }
+        Ok(found)
+    }
+
+    fn note_released_parked(&mut self, calls: &[(i64, &str)]) -> Result<(), EngineError> {
+        let mut statement = self.prepare(NOTE_RELEASED_PARKED)?;
+        for (number, call_id) in calls {
+            statement.execute(params![call_id, number])?;
+        }
+        Ok(())
+    }
+
+    fn works_of(&mut self, push_ids: &[PushId]) -> Result<HashMap<PushId, WorksOf>, EngineError> {
+        let (mut ever_took, mut works_of) = (self.prepare(EVER_TOOK)?, self.prepare(WORKS_OF)?);
+        let mut found = HashMap::with_capacity(push_ids.len());
+        for push_id in push_ids {
+            let hex = Hex::of(*push_id);
+            if ever_took.query_row([hex.text()], |row| row.get(0))? {
+                let works = works_of.query_map([hex.text()], due_work)?.collect::<Result<_, _>>()?;
+                found.insert(*push_id, WorksOf { ever_took: true, works });
+            }
+        }
+        Ok(found)
+    }
+
+    fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut statement = self.prepare(DUE_WORKS)?;
+        let works = statement.query_map([now_ms, most], due_work)?.collect::<Result<_, _>>()?;
+        Ok(works)
+    }
+
+    fn grant_works(&mut self, rows: &[GrantRow<'_>], now_ms: i64) -> Result<(), EngineError> {
+        let mut statement = self.prepare(GRANT_WORK)?;
+        for row in rows {
+            let push_id = Hex::of(row.push_id);
+            let granted = params![push_id.text(), row.claim_deadline, row.ak, row.record, now_ms, row.call_id];
+            if statement.execute(granted)? == 0 {
+                return Err(EngineError::Conflict);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_due(&mut self, most: u32, now_ms: i64) -> Result<u64, EngineError> {
+        let due: i64 = self.prepare(COUNT_DUE)?.query_row([now_ms, i64::from(most)], |row| row.get(0))?;
+        Ok(due.unsigned_abs())
     }
 
     fn write_readiness(&mut self, now_ms: i64) -> Result<(), EngineError> {
@@ -336,27 +479,49 @@ impl SqliteTransaction<'_> {
         Ok(LaterCdrDone::NotKept)
     }
 
-    fn keep(&self, insert: &str, count: &str, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError> {
-        let (mut insert, mut count) = (self.prepare(insert)?, self.prepare(count)?);
+    /// Keeps texts by `insert` and counts, by `count`, those that were there already.
+    fn keep(
+        &self,
+        count: &str,
+        rows: &[TextRow<'_>],
+        mut insert: impl FnMut(&TextRow<'_>) -> rusqlite::Result<usize>,
+    ) -> Result<Vec<bool>, EngineError> {
+        let mut count = self.prepare(count)?;
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows {
             let (first, last) = (Hex::of(row.first_push), Hex::of(row.last_push));
-            let new = insert.execute(params![
-                row.text.digest,
-                row.app_key,
-                last.text(),
-                row.text.note,
-                row.text.raw.expose(),
-                row.received_at,
-                row.repetitions,
-                row.text.bytes.as_ref().map(Private::expose),
-            ])? > 0;
+            let new = insert(row)? > 0;
             if !new {
                 count.execute(params![row.repetitions, first.text(), last.text(), row.text.digest])?;
             }
             kept.push(new);
         }
         Ok(kept)
+    }
+}
+
+/// How the call of a row of [`CLAIM`] stands.
+fn standing(row: &Row<'_>) -> Result<Standing, EngineError> {
+    let waits: bool = row.get(4)?;
+    if !waits {
+        let push_id = read::push_id(row.get_ref(0)?)?;
+        return Ok(Standing::Granted { push_id, has_outcome: row.get(1)? });
+    }
+    match row.get_ref(5)? {
+        ValueRef::Null => Ok(Standing::Released),
+        brought_by => Ok(Standing::Held { brought_by: read::push_id(brought_by)? }),
+    }
+}
+
+fn due_work(row: &Row<'_>) -> rusqlite::Result<DueWork> {
+    Ok(DueWork { call_id: row.get(0)?, ak: row.get(1)?, record: row.get(2)? })
+}
+
+/// What a call waits for, as it stands in the tables.
+pub(super) const fn waits_for(what: WaitFor) -> &'static str {
+    match what {
+        WaitFor::Binding => "binding",
+        WaitFor::Released => "released",
     }
 }
 

@@ -3,9 +3,10 @@
 use privatenumber_contract::CallReport;
 
 use super::{Body, Contents, InvalidPush, Reader, decode};
-use crate::authentication::{Application, Authenticator};
+use crate::charset::Charset;
 
 mod agreement;
+mod foreign_bytes;
 mod hostile;
 mod samples;
 mod tolerance;
@@ -14,37 +15,43 @@ const APP_KEY: &str = "demoAppKey000000000000000001";
 const CLAIM_DEADLINE: i64 = 1_767_580_300_000;
 const TTL_MS: u64 = 900_000;
 
-fn authenticator() -> Authenticator {
-    Authenticator::new([], None, [Application::new(APP_KEY.to_owned(), Some("business".to_owned()), vec![])])
-}
-
-fn reader(authenticator: &Authenticator) -> Reader<'_> {
-    Reader { authenticator, app_key: APP_KEY, claim_deadline: CLAIM_DEADLINE, ttl_ms: TTL_MS }
-}
+const READER: Reader<'_> =
+    Reader { app_key: APP_KEY, ak: Some("business"), claim_deadline: CLAIM_DEADLINE, ttl_ms: TTL_MS };
 
 /// What a push came to, in a form that outlives its body.
 #[derive(Debug, PartialEq)]
 struct Read {
     calls: Vec<CallReport<'static>>,
+    further: Vec<usize>,
     /// Reason and text.
     parked: Vec<(String, String)>,
+    repeated: usize,
 }
 
 fn read_with<T>(body: &[u8], look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
-    let authenticator = authenticator();
-    let body: Body<'_> = decode(body);
-    look(reader(&authenticator).read(&body))
+    read_as(body, Charset::Utf8, look)
+}
+
+fn read_as<T>(body: &[u8], charset: Charset, look: impl FnOnce(Result<Contents<'_>, InvalidPush>) -> T) -> T {
+    let body: Body<'_> = decode(body, charset);
+    look(READER.read(&body))
 }
 
 /// Reads a push of CDRs.
 fn read(body: impl AsRef<[u8]>) -> Read {
-    read_with(body.as_ref(), |contents| match contents.expect("a push") {
-        Contents::Calls { calls, parked } => Read {
+    read_with(body.as_ref(), to_read)
+}
+
+fn to_read(contents: Result<Contents<'_>, InvalidPush>) -> Read {
+    match contents.expect("a push") {
+        Contents::Calls { calls, further, parked, repeated } => Read {
             calls: calls.iter().map(to_owned).collect(),
             parked: parked.iter().map(|item| (item.reason.to_string(), item.raw.expose().to_string())).collect(),
+            further,
+            repeated,
         },
         Contents::Event(event) => panic!("an event: {event:?}"),
-    })
+    }
 }
 
 /// Reads a status event: its type and its text.
@@ -69,6 +76,12 @@ fn only_call(body: impl AsRef<[u8]>) -> CallReport<'static> {
     assert_eq!(read.parked, []);
     assert_eq!(read.calls.len(), 1);
     read.calls.remove(0)
+}
+
+/// The warnings of the one call of a push with nothing parked: fields and reasons.
+fn warnings(body: impl AsRef<[u8]>) -> Vec<(String, String)> {
+    let warnings = only_call(body).warnings.into_iter();
+    warnings.map(|warning| (warning.field.into_owned(), warning.reason.into_owned())).collect()
 }
 
 /// The one reason of a push without calls.

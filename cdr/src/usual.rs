@@ -1,7 +1,7 @@
 //! A push as Huawei usually sends it: its CDRs, found in one pass over its text.
 //!
-//! Whatever is not as usual is `None` here and left to the thorough reading, which alone decides what is refused or parked,
-//! and why. What both read is the same (`both_ways_of_reading_agree`).
+//! Whatever is not as usual is `None` here and left to the thorough reading, which alone decides what is refused, and why. What both
+//! read is the same (`both_ways_of_reading_agree`).
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::push::MAX_CDRS;
+use crate::push::MAX_CDRS;
 
 /// The CDRs of a push, unread; the type of the push comes with them, to be looked at by the caller. Keys that a push of another
 /// type would have are known here so that one that stands twice is noticed.
@@ -36,8 +36,8 @@ impl<'a> UsualPush<'a> {
     }
 
     /// Its CDRs, 1 to [`MAX_CDRS`].
-    pub fn cdrs(&self) -> &[&'a RawValue] {
-        &self.fee_lst.0
+    pub fn into_cdrs(self) -> Vec<&'a RawValue> {
+        self.fee_lst.0
     }
 }
 

@@ -1,12 +1,18 @@
-//! Huawei's times. All are UTC, to the second.
+//! Huawei's times: UTC, to the second, and what else can be one.
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 
-/// A CDR's `yyyy-MM-dd HH:mm:ss` as epoch milliseconds.
+/// A CDR's time as epoch milliseconds, where it can mean one thing only:
 ///
-/// Runs of white space between date and time, and around, are accepted, since they have been seen. `None` for anything else: a
-/// day that does not exist, a leap second, a year before 1970 (a placeholder, not the time of a call), an epoch number.
+/// - `yyyy-MM-dd HH:mm:ss`, which is UTC as Huawei documents it; also with a fraction of the second;
+/// - the same with `T` or white space between date and time, and with `Z` or an offset (`+08:00`, `+0800`, `+08`) behind it;
+/// - the 13 digits of epoch milliseconds.
+///
+/// Runs of white space between the parts, and around, are accepted, since they have been seen. A fraction is cut off below the
+/// millisecond. `None` for anything else: `T` without a zone (ISO 8601 says local time, Huawei says UTC), 10 digits (seconds, or a
+/// number of another kind), names of zones, a day that does not exist, a leap second, a year before 1970 (a placeholder, not the
+/// time of a call).
 pub fn parse(text: &str) -> Option<i64> {
     // Nearly every time has exactly one blank there; white space in general is dearer to look for.
     if let (Some(date), Some(" "), Some(clock)) = (text.get(..10), text.get(10..11), text.get(11..19))
@@ -15,13 +21,66 @@ pub fn parse(text: &str) -> Option<i64> {
     {
         return Some(moment);
     }
-    let mut parts = text.split_whitespace();
-    let (date, clock) = (parts.next()?, parts.next()?);
-    if parts.next().is_some() { None } else { epoch_ms(date, clock) }
+    parse_epoch_ms(text).or_else(|| parse_tolerantly(text))
+}
+
+/// The 13 digits of epoch milliseconds.
+pub(crate) fn parse_epoch_ms(text: &str) -> Option<i64> {
+    let is_epoch = text.len() == 13 && !text.starts_with('0');
+    number(text.as_bytes()).filter(|_| is_epoch)
+}
+
+fn parse_tolerantly(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (date, rest) = (text.get(..10)?, text.get(10..)?);
+    let (clock, has_t) = match rest.strip_prefix('T') {
+        Some(clock) => (clock, true),
+        None => (rest.trim_start(), false),
+    };
+    if clock.len() == rest.len() {
+        return None;
+    }
+    let (clock, rest) = (clock.get(..8)?, clock.get(8..)?);
+    let (fraction, zone) = match rest.strip_prefix(['.', ',']) {
+        Some(rest) => rest.split_at(rest.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(rest.len())),
+        None => ("0", rest),
+    };
+    let milliseconds = fraction_ms(fraction)?;
+    let offset = match zone.trim_start() {
+        "" if has_t => return None,
+        "" => 0,
+        zone => offset_ms(zone)?,
+    };
+    let moment = epoch_ms(date, clock)? + milliseconds - offset;
+    (moment >= 0).then_some(moment)
+}
+
+/// Milliseconds from the digits behind a decimal point; `None` where there are none.
+fn fraction_ms(digits: &str) -> Option<i64> {
+    let digits = digits.as_bytes();
+    let thousandths = digits.get(..digits.len().min(3)).filter(|digits| !digits.is_empty())?;
+    number(thousandths).map(|value| value * [100, 10, 1].get(thousandths.len() - 1).copied().unwrap_or(1))
+}
+
+/// How far ahead of UTC a zone is, milliseconds: `Z`, `+08:00`, `+0800` or `+08`.
+fn offset_ms(zone: &str) -> Option<i64> {
+    let (sign, digits) = match zone.as_bytes() {
+        b"Z" => return Some(0),
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = match digits {
+        [h1, h2, b':', m1, m2] | [h1, h2, m1, m2] => (number(&[*h1, *h2])?, number(&[*m1, *m2])?),
+        [h1, h2] => (number(&[*h1, *h2])?, 0),
+        _ => return None,
+    };
+    // Nowhere is it more than 14 hours.
+    (hours <= 14 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60_000)
 }
 
 /// The `Created` of credentials, `yyyy-MM-dd'T'HH:mm:ss'Z'`, as epoch milliseconds.
-pub(crate) fn parse_created(text: &str) -> Option<i64> {
+pub fn parse_created(text: &str) -> Option<i64> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
     epoch_ms(date, clock)
 }
@@ -103,19 +162,58 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_another_form_is_taken_where_it_can_mean_one_thing_only() {
+        for (text, expected) in [
+            ("2026-01-05 02:30:03.0", 1_767_580_203_000),
+            ("2026-01-05 02:30:03.25", 1_767_580_203_250),
+            ("2026-01-05 02:30:03,125999", 1_767_580_203_125),
+            ("2026-01-05 02:30:03Z", 1_767_580_203_000),
+            ("2026-01-05T02:30:03Z", 1_767_580_203_000),
+            ("2026-01-05T02:30:03.007Z", 1_767_580_203_007),
+            ("2026-01-05T10:30:03+08:00", 1_767_580_203_000),
+            ("2026-01-05T10:30:03.000000000+0800", 1_767_580_203_000),
+            ("2026-01-04T21:30:03-05", 1_767_580_203_000),
+            ("2026-01-05 10:30:03 +08:00", 1_767_580_203_000),
+            (" 2026-01-05  02:30:03.5  Z ", 1_767_580_203_500),
+            ("1767580203000", 1_767_580_203_000),
+            ("9999999999999", 9_999_999_999_999),
+        ] {
+            assert_eq!(parse(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_moment_is_refused() {
         for text in [
             "",
             " ",
             "0",
             "1767580203",
-            "1767580203000",
+            "0000000000000",
+            "17675802030000",
+            "+176758020300",
             "2026-01-05",
             "02:30:03",
             "2026-01-0502:30:03",
             "2026-01-05T02:30:03",
-            "2026-01-05 02:30:03Z",
-            "2026-01-05 02:30:03.0",
+            "2026-01-05T02:30:03.0",
+            "2026-01-05T 02:30:03Z",
+            "2026-01-05 T02:30:03Z",
+            "2026-01-05 02:30:03.",
+            "2026-01-05 02:30:03.Z",
+            "2026-01-05 02:30:03.0.0",
+            "2026-01-05T02:30:03ZZ",
+            "2026-01-05T02:30:03z",
+            "2026-01-05T02:30:03+8",
+            "2026-01-05T02:30:03+15:00",
+            "2026-01-05T02:30:03+08:60",
+            "2026-01-05T02:30:03+08:0",
+            "2026-01-05T02:30:03 CST",
+            "2026-01-05 02:30:03 Asia/Shanghai",
+            "2026-01-05T02:30:03\u{2212}08:00",
+            "1970-01-01T00:00:00+08:00",
+            "2026-02-29T02:30:03Z",
+            "2026-01-05T02:30:60Z",
             "2026-01-05 02:30",
             "2026-01-05 2:30:03",
             "26-01-05 02:30:03",
@@ -124,7 +222,6 @@ mod tests {
             "2026-1-5 02:30:03",
             "+026-01-05 02:30:03",
             "2026-01-05 -2:30:03",
-            "2026-01-05 02:30:03 +08:00",
             "2026-00-05 02:30:03",
             "2026-13-05 02:30:03",
             "2026-01-00 02:30:03",

@@ -1,15 +1,17 @@
-//! One JSON value of a CDR, read tolerantly.
+//! One JSON value of a CDR, read tolerantly. A value comes as its JSON text, which is well formed.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::value::RawValue;
+use privatenumber_contract::limits::KEY_PART_BYTES;
 
-use super::time;
+use crate::time;
 
 /// What a field must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
+pub enum Expected {
+    /// A text, or a number in its place.
+    KeyPart,
     /// A text of at most that many characters, or what can be taken for one.
     Text(usize),
     /// A CDR time.
@@ -23,8 +25,11 @@ pub(super) enum Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::KeyPart => write!(formatter, "a text of at most {KEY_PART_BYTES} bytes"),
             Self::Text(longest) => write!(formatter, "a text of at most {longest} characters"),
-            Self::Time => formatter.write_str("a UTC time yyyy-MM-dd HH:mm:ss"),
+            Self::Time => {
+                formatter.write_str("a UTC time yyyy-MM-dd HH:mm:ss, ISO 8601 with a zone, or epoch milliseconds")
+            }
             Self::Direction => formatter.write_str("0, 1 or 2"),
             Self::Flag => formatter.write_str("0 or 1"),
         }
@@ -33,29 +38,41 @@ impl fmt::Display for Expected {
 
 /// What a field holds instead: the kind of it, never the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub enum Found {
+    /// The field is missing, `null` or "".
     Nothing,
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Bool,
+    /// A number.
     Number,
+    /// A text.
     Text,
+    /// An array.
     Array,
+    /// An object.
     Object,
     /// Of the right kind, and not one of those expected.
     OtherNumber,
     /// Of the right kind, and not one of those expected.
     OtherText,
+    /// A text longer than what is taken.
     LongText,
     /// Half of a surrogate pair: no character.
     BrokenEscape,
     /// PostgreSQL, for one, cannot hold it in a text.
     Nul,
+    /// Bytes that are not UTF-8.
+    NotUtf8,
+    /// The field is there more than once, with different values.
+    Several,
 }
 
 impl Found {
     /// The kind of a JSON value; its first byte tells.
-    pub fn kind_of(raw: &RawValue) -> Self {
-        match raw.get().as_bytes().first() {
+    pub(crate) fn kind_of(value: &str) -> Self {
+        match value.as_bytes().first() {
             None => Self::Nothing,
             Some(b'"') => Self::Text,
             Some(b'{') => Self::Object,
@@ -67,8 +84,8 @@ impl Found {
     }
 
     /// What is found where a value of this kind might have done, but not this one.
-    pub fn other(raw: Option<&RawValue>) -> Self {
-        match raw.map_or(Self::Nothing, Self::kind_of) {
+    pub(crate) fn other(value: &str) -> Self {
+        match Self::kind_of(value) {
             Self::Number => Self::OtherNumber,
             Self::Text => Self::OtherText,
             kind => kind,
@@ -91,13 +108,15 @@ impl fmt::Display for Found {
             Self::LongText => "a longer one",
             Self::BrokenEscape => "an escape that is no character",
             Self::Nul => "a text with a NUL in it",
+            Self::NotUtf8 => "bytes that are not UTF-8",
+            Self::Several => "several different values",
         })
     }
 }
 
-/// The value as text: a string as it is meant, a number or boolean as it is written. `None` where it is absent, `null` or "".
-pub(super) fn text(raw: Option<&RawValue>, longest: usize) -> Result<Option<Cow<'_, str>>, Found> {
-    let Some(text) = raw.map(unbounded_text).transpose()? else { return Ok(None) };
+/// The value as text: a string as it is meant, a number or boolean as it is written. `None` where it is `null` or "".
+pub(crate) fn text(value: &str, longest: usize) -> Result<Option<Cow<'_, str>>, Found> {
+    let text = meaning(value)?;
     if text.is_empty() {
         Ok(None)
     } else if text.len() > longest && text.chars().nth(longest).is_some() {
@@ -107,50 +126,69 @@ pub(super) fn text(raw: Option<&RawValue>, longest: usize) -> Result<Option<Cow<
     }
 }
 
-/// The value as a CDR time, epoch milliseconds. A number is none, not even as an epoch: Huawei sends none in a CDR, and its
-/// unit would be a guess.
-pub(super) fn moment(raw: Option<&RawValue>) -> Result<Option<i64>, Found> {
-    let Some(text) = text(raw, LONGEST_MOMENT)? else { return Ok(None) };
-    let kind = raw.map_or(Found::Nothing, Found::kind_of);
-    if kind != Found::Text {
-        return Err(kind);
+/// The value as a part of the call key: neither trimmed nor folded, a number by its digits as they are written. A boolean is none,
+/// because all calls with `true` there would be one. `None` where it is `null` or "".
+pub(crate) fn key_part(value: &str) -> Result<Option<Cow<'_, str>>, Found> {
+    if Found::kind_of(value) == Found::Bool {
+        return Err(Found::Bool);
     }
-    time::parse(&text).map(Some).ok_or(Found::OtherText)
+    let text = meaning(value)?;
+    if text.is_empty() {
+        Ok(None)
+    } else if text.len() > KEY_PART_BYTES {
+        Err(Found::LongText)
+    } else {
+        Ok(Some(text))
+    }
+}
+
+/// The value as a moment, epoch milliseconds: a text of a form that [`time::parse`] knows, or the 13 digits of epoch milliseconds
+/// as text or number.
+pub(crate) fn moment(value: &str) -> Result<Option<i64>, Found> {
+    let text = match text(value, LONGEST_MOMENT)? {
+        None => return Ok(None),
+        Some(text) => text,
+    };
+    let moment = match Found::kind_of(value) {
+        Found::Text => time::parse(&text),
+        Found::Number => time::parse_epoch_ms(&text),
+        kind => return Err(kind),
+    };
+    moment.map(Some).ok_or(Found::other(value))
 }
 
 /// The longest text that Huawei documents for a time.
 const LONGEST_MOMENT: usize = 128;
 
 /// The value as one digit, bare or in quotes. Absent is not 0.
-pub(super) fn digit(raw: Option<&RawValue>) -> Result<Option<u8>, Found> {
-    let Some(text) = text(raw, usize::MAX)? else { return Ok(None) };
+pub(crate) fn digit(value: &str) -> Result<Option<u8>, Found> {
+    let text = meaning(value)?;
     match text.as_bytes() {
+        [] => Ok(None),
         [digit @ b'0'..=b'9'] => Ok(Some(digit - b'0')),
-        _ => Err(Found::other(raw)),
+        _ => Err(Found::other(value)),
     }
 }
 
 /// The value as a flag: 0, 1, true or false, bare or in quotes. Absent is not false.
-pub(super) fn flag(raw: Option<&RawValue>) -> Result<Option<bool>, Found> {
-    let Some(text) = text(raw, usize::MAX)? else { return Ok(None) };
-    match text.as_ref() {
+pub(crate) fn flag(value: &str) -> Result<Option<bool>, Found> {
+    match meaning(value)?.as_ref() {
+        "" => Ok(None),
         "0" | "false" => Ok(Some(false)),
         "1" | "true" => Ok(Some(true)),
-        _ => Err(Found::other(raw)),
+        _ => Err(Found::other(value)),
     }
 }
 
-fn unbounded_text(raw: &RawValue) -> Result<Cow<'_, str>, Found> {
-    match Found::kind_of(raw) {
-        Found::Text => {
-            let quoted = raw.get();
-            match quoted.get(1..quoted.len().saturating_sub(1)) {
-                Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-                _ => unescape(quoted).map(Cow::Owned),
-            }
-        }
+/// What a value says, whatever its form: a string without its escapes, a number or boolean as it is written, `null` as "".
+pub(crate) fn meaning(value: &str) -> Result<Cow<'_, str>, Found> {
+    match Found::kind_of(value) {
+        Found::Text => match value.get(1..value.len().saturating_sub(1)) {
+            Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+            _ => unescape(value).map(Cow::Owned),
+        },
         Found::Null => Ok(Cow::Borrowed("")),
-        Found::Bool | Found::Number => Ok(Cow::Borrowed(raw.get())),
+        Found::Bool | Found::Number => Ok(Cow::Borrowed(value)),
         kind => Err(kind),
     }
 }
@@ -164,13 +202,7 @@ fn unescape(quoted: &str) -> Result<String, Found> {
 mod tests {
     use std::borrow::Cow;
 
-    use serde_json::value::RawValue;
-
-    use super::{Found, digit, flag, moment, text};
-
-    fn raw(json: &str) -> &RawValue {
-        serde_json::from_str(json).unwrap()
-    }
+    use super::{Found, digit, flag, key_part, moment, text};
 
     #[test]
     fn a_text_is_read_from_whatever_can_be_taken_for_one() {
@@ -192,45 +224,66 @@ mod tests {
             (r#""\udc00\ud800""#, Err(Found::BrokenEscape)),
             (r#""a\u0000b""#, Err(Found::Nul)),
         ] {
-            assert_eq!(text(Some(raw(json)), 64).as_ref().map(Option::as_deref), expected.as_ref().copied(), "{json}");
+            assert_eq!(text(json, 64).as_ref().map(Option::as_deref), expected.as_ref().copied(), "{json}");
         }
-        assert_eq!(text(None, 64), Ok(None));
     }
 
     #[test]
     fn lengths_are_counted_in_characters() {
-        assert!(matches!(text(Some(raw(r#""中中中""#)), 3), Ok(Some(Cow::Borrowed("中中中")))));
-        assert_eq!(text(Some(raw(r#""中中中中""#)), 3), Err(Found::LongText));
-        assert_eq!(text(Some(raw("1234")), 3), Err(Found::LongText));
-        assert_eq!(text(Some(raw(r#""\u0061\u0061\u0061\u0061""#)), 3), Err(Found::LongText));
+        assert!(matches!(text(r#""中中中""#, 3), Ok(Some(Cow::Borrowed("中中中")))));
+        assert_eq!(text(r#""中中中中""#, 3), Err(Found::LongText));
+        assert_eq!(text("1234", 3), Err(Found::LongText));
+        assert_eq!(text(r#""\u0061\u0061\u0061\u0061""#, 3), Err(Found::LongText));
     }
 
     #[test]
     fn a_text_without_escapes_is_borrowed() {
-        assert!(matches!(text(Some(raw(r#""+8617010000001""#)), 64), Ok(Some(Cow::Borrowed(_)))));
+        assert!(matches!(text(r#""+8617010000001""#, 64), Ok(Some(Cow::Borrowed(_)))));
     }
 
     #[test]
-    fn a_moment_is_a_text_of_one_form() {
-        assert_eq!(moment(Some(raw(r#""2026-01-05 02:30:03""#))), Ok(Some(1_767_580_203_000)));
-        assert_eq!(moment(None), Ok(None));
+    fn a_moment_is_whatever_can_mean_one_thing_only() {
+        assert_eq!(moment(r#""2026-01-05 02:30:03""#), Ok(Some(1_767_580_203_000)));
         for (json, expected) in [
             ("null", Ok(None)),
             (r#""""#, Ok(None)),
-            ("1767580203", Err(Found::Number)),
+            ("1767580203", Err(Found::OtherNumber)),
             (r#""1767580203""#, Err(Found::OtherText)),
+            ("1767580203000", Ok(Some(1_767_580_203_000))),
+            (r#""1767580203000""#, Ok(Some(1_767_580_203_000))),
+            (r#""2026-01-05T10:30:03.5+08:00""#, Ok(Some(1_767_580_203_500))),
+            ("1767580203000.0", Err(Found::OtherNumber)),
+            ("0", Err(Found::OtherNumber)),
             (r#""   ""#, Err(Found::OtherText)),
             ("true", Err(Found::Bool)),
             ("{}", Err(Found::Object)),
             ("[]", Err(Found::Array)),
         ] {
-            assert_eq!(moment(Some(raw(json))), expected, "{json}");
+            assert_eq!(moment(json), expected, "{json}");
         }
     }
 
     #[test]
+    fn a_part_of_the_key_is_a_text_or_the_digits_of_a_number() {
+        for (json, expected) in [
+            (r#"" A ""#, Ok(Some(" A "))),
+            ("-1.50e3", Ok(Some("-1.50e3"))),
+            ("null", Ok(None)),
+            (r#""""#, Ok(None)),
+            ("true", Err(Found::Bool)),
+            ("[]", Err(Found::Array)),
+            (r#""\ud800""#, Err(Found::BrokenEscape)),
+            (r#""\u0000""#, Err(Found::Nul)),
+        ] {
+            assert_eq!(key_part(json).as_ref().map(Option::as_deref), expected.as_ref().copied(), "{json}");
+        }
+        let longest = format!("\"{}\"", "a".repeat(1024));
+        assert!(key_part(&longest).is_ok());
+        assert_eq!(key_part(&longest.replace("\"a", "\"aa")), Err(Found::LongText));
+    }
+
+    #[test]
     fn absent_zero_and_empty_are_kept_apart() {
-        assert_eq!((digit(None), flag(None)), (Ok(None), Ok(None)));
         for (json, as_digit, as_flag) in [
             ("0", Ok(Some(0)), Ok(Some(false))),
             (r#""0""#, Ok(Some(0)), Ok(Some(false))),
@@ -246,7 +299,7 @@ mod tests {
             ("{}", Err(Found::Object), Err(Found::Object)),
             ("[0]", Err(Found::Array), Err(Found::Array)),
         ] {
-            assert_eq!((digit(Some(raw(json))), flag(Some(raw(json)))), (as_digit, as_flag), "{json}");
+            assert_eq!((digit(json), flag(json)), (as_digit, as_flag), "{json}");
         }
     }
 }

@@ -1,9 +1,8 @@
 //! From a CDR to what the record takes of it. The rule is the table "The record" of the README.
 
 use privatenumber_contract::{CallReport, CdrText, Private};
-use serde_json::value::RawValue;
 
-use super::fee_info::{Cdr, Direction};
+use crate::fee_info::{Cdr, Direction};
 
 /// `ak`: the configuration's for the CDR's application. `claim_deadline`: epoch milliseconds; `ttl_ms`: milliseconds. `text`: all of
 /// the CDR.
@@ -12,7 +11,7 @@ pub(super) fn reshape<'a>(
     ak: Option<&'a str>,
     claim_deadline: i64,
     ttl_ms: u64,
-    text: &'a RawValue,
+    text: CdrText<'a>,
 ) -> CallReport<'a> {
     let orig_num = match cdr.direction {
         Direction::ToA => cdr.fwd_dst_num,
@@ -22,7 +21,7 @@ pub(super) fn reshape<'a>(
     CallReport {
         app_key: cdr.app_key,
         session_id: Private::new(cdr.session_id),
-        icid: cdr.icid.unwrap_or_default(),
+        icid: cdr.icid,
         claim_deadline,
         callin_time: cdr.call_in_time.or(cdr.fwd_start_time),
         // Answered or not is told by this time alone: the cause codes contradict it in real CDRs.
@@ -30,13 +29,13 @@ pub(super) fn reshape<'a>(
         disconnect_time: cdr.call_end_time.or(cdr.fail_time),
         record_url: cdr.record_file_download_url.map(Private::new),
         subscription_id: cdr.subscription_id,
-        private_num: Some(Private::new(cdr.bind_num)),
+        private_num: cdr.bind_num.map(Private::new),
         orig_num: orig_num.map(Private::new),
         user_data: cdr.user_data.map(Private::new),
         ak: ak.map(Into::into),
         record_flag: cdr.record_flag,
         ttl_ms: Some(ttl_ms),
-        cdr: Some(CdrText::Json(text)),
-        warnings: Vec::new(),
+        cdr: Some(text),
+        warnings: cdr.warnings,
     }
 }
