@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use privatenumber_contract::{Private, WithoutBinding};
+use privatenumber_contract::{OnReplay, Private, WithoutBinding};
 
 use super::fields::{Fields, field};
 use super::rules;
@@ -60,7 +60,18 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
                 ),
                 60..=86_400,
             );
-            Some((schemes?, window?.and_then(|seconds| u32::try_from(seconds).ok())))
+            let replay = fields.choice(
+                field(
+                    "replay",
+                    "What the store does with a push whose `Nonce` and `Created` came with other CDRs or events before. \
+                     `report`: it records the calls, and counts, logs and lists the push (`GET /v1/replays`). `park`: it also \
+                     parks those of its CDRs whose calls it does not have yet, so that they have no callback. It is not known \
+                     whether Huawei regroups the CDRs of a repeated push under one nonce; take `park` once the list has stayed empty. \
+                     The store remembers signatures for its `--replay-days`.",
+                ),
+                &[("report", OnReplay::Report), ("park", OnReplay::Park)],
+            );
+            Some((schemes?, window?.and_then(|seconds| u32::try_from(seconds).ok()), replay?))
         },
     );
     let applications = fields.sections(
@@ -91,12 +102,13 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         applications.iter().map(|application| application.app_key.as_str()),
     );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
-    let (schemes, window) = authentication?;
+    let (schemes, window, on_replay) = authentication?;
     Some(Config {
         revision: revision?,
         push_path: push_path?,
         headers: headers?,
         authenticator: Authenticator::new(schemes, window, applications),
+        on_replay,
         store: store?,
         businesses: Businesses::new(businesses),
         limits: limits?,

@@ -438,13 +438,14 @@ fn claim_request(
     let application = Application {
         ak: signed.ak.as_deref().map(Cow::Borrowed),
         without_binding: signed.without_binding,
-        ..Application::default()
+        on_replay: config.on_replay,
     };
     let push = Push {
         push_id,
         app_key: Cow::Borrowed(signed.app_key.as_str()),
         received_at: now.wall_ms,
         age_ms: None,
+        // What says nothing is left out: a store of 0.1.0 need not pass over it.
         application: (application != Application::default()).then_some(application),
         signature: Some(Signature {
             scheme: Cow::Borrowed(signed.scheme),

@@ -1,6 +1,8 @@
 //! What the exchange of one push does, in either header mode, with the test in the place of Envoy, store and business.
 
-use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Push, Skipped, WithoutBinding};
+use privatenumber_contract::{
+    CallKey, MaybeSent, NotSent, OnReplay, Outcome, Outcomes, Private, Push, Skipped, WithoutBinding,
+};
 use serde_json::json;
 
 use super::{HeaderEdits, Removed};
@@ -66,6 +68,24 @@ fn a_push_says_what_is_to_be_done_with_calls_without_a_binding() {
                     "{mode}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn the_store_is_told_what_was_signed_and_what_a_replay_comes_to() {
+    for mode in MODES {
+        for (authentication, on_replay) in [(json!({}), OnReplay::Report), (json!({"replay": "park"}), OnReplay::Park)]
+        {
+            let mut gateway = Gateway::new(mode, json!({"authentication": authentication}));
+            let asked = gateway.ask(PUSH);
+            let push: Push<'_> = serde_json::from_str(&asked.json).unwrap();
+            let application = push.application.unwrap();
+            assert_eq!((application.ak.as_deref(), application.on_replay), (Some(AK), on_replay), "{mode}");
+            let signature = push.signature.unwrap();
+            assert_eq!((signature.scheme.as_ref(), signature.hash.len()), ("aksk", 32), "{mode}");
+            // Every text that the store hashes is there.
+            assert!(push.calls.iter().all(|call| call.cdr.is_some()), "{mode}");
         }
     }
 }
