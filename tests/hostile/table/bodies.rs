@@ -44,7 +44,7 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         (b"\xfe\xff\0{\0}", "", not_json(1, 1)),
         (b"\x1f\x8b\x08\0\0\0\0\0", "", not_json(1, 1)),
         (b"\xef\xbb\xbf\xef\xbb\xbf{}", "", not_json(1, 1)),
-        (b"{\"\\ud800\":1}", "", not_json(1, 9)),
+        (b"{\"\\ud800\":1}", "/eventType", "is missing: expected \"fee\" or an event".to_owned()),
         (b"null", "", KEYS.to_owned()),
         (b"true", "", KEYS.to_owned()),
         (b"8617010000099", "", KEYS.to_owned()),
