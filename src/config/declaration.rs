@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use privatenumber_contract::Private;
 
-use super::fields::{Fields, field};
+use super::fields::{Fields, TextRule, field};
 use super::rules;
-use super::{Business, Businesses, Config, HeadersMode, Limits, Store};
+use super::{Business, Businesses, Config, ConfigError, HeadersMode, Limits, Store};
 use crate::authentication::{Application, Authenticator, Scheme, Secret};
 use crate::callback::SigningSecret;
 
@@ -91,6 +91,7 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         applications.iter().map(|application| application.app_key.as_str()),
     );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
+    let warnings = applications_of_nobody(&applications, &businesses);
     let (schemes, window) = authentication?;
     Some(Config {
         revision: revision?,
@@ -100,7 +101,34 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         store: store?,
         businesses: Businesses::new(businesses),
         limits: limits?,
+        warnings,
     })
+}
+
+/// How many warnings of one kind are given one by one.
+const WARNINGS_MOST: usize = 10;
+
+/// Warns of applications whose `ak` no business has: their calls without a binding are skipped, which a typing error would explain.
+fn applications_of_nobody(applications: &[Application], businesses: &[Business]) -> Vec<ConfigError> {
+    let known: HashSet<_> = businesses.iter().map(|business| business.ak.as_str()).collect();
+    let is_known = |application: &&Application| application.ak.as_deref().is_none_or(|ak| known.contains(ak));
+    let unknown: Vec<_> = applications
+        .iter()
+        .enumerate()
+        .filter(|(_, application)| !is_known(application))
+        .map(|(index, _)| index)
+        .collect();
+    let message = "no business has this ak; calls of this application without a binding are recorded and skipped";
+    let mut warnings: Vec<_> = unknown
+        .iter()
+        .take(WARNINGS_MOST)
+        .map(|index| ConfigError { path: format!("/applications/{index}/ak"), message: message.to_owned() })
+        .collect();
+    if let Some(more) = unknown.len().checked_sub(WARNINGS_MOST).filter(|more| *more > 0) {
+        let message = format!("no business has the ak of {more} more applications");
+        warnings.push(ConfigError { path: "/applications".to_owned(), message });
+    }
+    warnings
 }
 
 fn refuse_repeats<'a, F: Fields>(fields: &mut F, list: &str, name: &str, values: impl Iterator<Item = &'a str>) {
@@ -125,17 +153,17 @@ fn application<F: Fields>(fields: &mut F) -> Option<Application> {
     let secrets = fields.sections(
         field("secrets", "The application's APP_Secret; two while it is being changed. Any of them is accepted."),
         1..=2,
-        secret,
+        |fields| secret(fields, rules::SECRET),
     );
     let secrets = secrets?.iter().map(|secret| Secret::new(secret.expose().as_bytes())).collect();
     Some(Application::new(app_key?, ak?, secrets))
 }
 
 /// A secret, written down or from the environment.
-fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
+fn secret<F: Fields>(fields: &mut F, rule: TextRule) -> Option<Private<String>> {
     let value = fields.optional_text(
         field("value", "The secret itself. It can then be read in Envoy's config dump; prefer `env`."),
-        rules::SECRET,
+        rule,
     );
     let variable = fields.optional_text(
         field("env", "The environment variable of the VM that holds the secret (`vm_config.environment_variables`)."),
@@ -146,10 +174,10 @@ fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
         (Some(value), _) => Some(Private::new(value)),
         (None, Some(variable)) => {
             let value = fields.environment("env", &variable)?;
-            if (rules::SECRET.accepts)(&value) {
+            if (rule.accepts)(&value) {
                 Some(Private::new(value))
             } else {
-                fields.refuse("env", format!("environment variable {variable} must hold {}", rules::SECRET.description))
+                fields.refuse("env", format!("environment variable {variable} must hold {}", rule.description))
             }
         }
         (None, None) => None,
@@ -193,8 +221,10 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         1..=1_000,
         2,
     );
-    let token =
-        fields.optional_section(field("token", "Bearer token for the store, where it was started with one."), secret);
+    let token = fields
+        .optional_section(field("token", "Bearer token for the store, where it was started with one."), |fields| {
+            secret(fields, rules::SECRET)
+        });
     let claim_deadline = fields.integer(
         field(
             "claim_deadline_seconds",
@@ -283,7 +313,7 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
         ),
         0..=4,
         |fields| {
-            let secret = secret(fields)?;
+            let secret = secret(fields, rules::SIGNING_SECRET)?;
             match SigningSecret::parse(secret.expose()) {
                 Ok(secret) => Some(secret),
                 Err(reason) => fields.refuse("", reason.to_string()),

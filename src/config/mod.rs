@@ -8,6 +8,7 @@ pub mod fields;
 pub mod reader;
 #[cfg(test)]
 mod reference;
+mod repeated_keys;
 mod rules;
 
 use std::collections::HashMap;
@@ -39,6 +40,8 @@ pub struct Config {
     pub businesses: Businesses,
     /// What bounds the filter's memory.
     pub limits: Limits,
+    /// What is accepted and probably not meant.
+    pub warnings: Vec<ConfigError>,
 }
 
 /// What happens to a push's headers until its body is known.
@@ -154,7 +157,16 @@ impl Config {
             );
             vec![ConfigError { path: String::new(), message }]
         })?;
-        reader::read(&value, environment, declaration::config)
+        // Of two values the reader would see the last, and an operator the first.
+        let mut errors = repeated_keys::find(json);
+        match reader::read(&value, environment, declaration::config) {
+            Ok(config) if errors.is_empty() => Ok(config),
+            Ok(_) => Err(errors),
+            Err(others) => {
+                errors.extend(others);
+                Err(errors)
+            }
+        }
     }
 }
 
