@@ -17,6 +17,7 @@ pub mod driver;
 pub mod exchange;
 pub mod host;
 pub mod journal;
+mod log;
 pub mod metrics;
 pub mod now;
 pub mod reply;

@@ -204,7 +204,11 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         }
         Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
         Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
-        Event::Configured { .. } | Event::BatchesUnknown | Event::Draining { .. } | Event::Drained => {}
+        Event::Configured { .. }
+        | Event::ConfigurationWarning { .. }
+        | Event::BatchesUnknown
+        | Event::Draining { .. }
+        | Event::Drained => {}
     }
 }
 

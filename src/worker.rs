@@ -14,6 +14,7 @@ use crate::dispatcher::{Dispatcher, Gauges, HttpAnswer};
 use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, is_push};
 use crate::host::Host;
 use crate::journal::{Event, Level};
+use crate::log::{self, LogLimit};
 use crate::metrics::{self, Counter, Gauge, Metric};
 use crate::now::Now;
 use crate::streams::StreamId;
@@ -48,6 +49,7 @@ pub struct Worker<H> {
     tell_at: Cell<Option<u64>>,
     /// The pending calls that the host knows of.
     told_pending: Cell<usize>,
+    log_limit: RefCell<LogLimit>,
     /// The least level that is logged, and the monotonic moment it was asked for.
     log_level: Cell<Option<(Option<Level>, u64)>>,
     /// The monotonic moment the wake-up was asked for, until it comes.
@@ -79,6 +81,7 @@ impl<H: Host> Worker<H> {
             gauges: Cell::default(),
             tell_at: Cell::default(),
             told_pending: Cell::default(),
+            log_limit: RefCell::default(),
             log_level: Cell::default(),
             wake_asked_at: Cell::default(),
             replied: Cell::default(),
@@ -226,6 +229,7 @@ impl<H: Host> Worker<H> {
         let is_idle = self.dispatcher.borrow().is_idle();
         if is_idle {
             self.draining.set(false);
+            self.log_withheld(u64::MAX);
             self.tell();
         }
         is_idle
@@ -244,6 +248,7 @@ impl<H: Host> Worker<H> {
             self.draining.set(false);
             self.dispatcher.borrow_mut().note(Event::Drained);
             self.publish(now);
+            self.log_withheld(u64::MAX);
             self.tell();
             self.set_timer(0, now);
             self.host.drained();
@@ -284,6 +289,7 @@ impl<H: Host> Worker<H> {
         }
         self.answer_streams();
         self.publish(now);
+        self.log_withheld(now.monotonic_ms);
         if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
             self.tell();
         }
@@ -318,7 +324,8 @@ impl<H: Host> Worker<H> {
         // A stream that ends may leave the worker idle: it must be woken to say that it is drained.
         let drain = self.draining.get().then(|| if self.dispatcher.borrow().is_idle() { 0 } else { DRAIN_TICK_MS });
         let tell = self.tell_at.get().map(|due| due.saturating_sub(now.monotonic_ms));
-        wake_up.into_iter().chain(drain).chain(tell).min()
+        let log = self.log_limit.borrow().due().map(|due| due.saturating_sub(now.monotonic_ms));
+        [wake_up, drain, tell, log].into_iter().flatten().min()
     }
 
     /// Counts and logs what happened.
@@ -327,10 +334,14 @@ impl<H: Host> Worker<H> {
             let mut dispatcher = self.dispatcher.borrow_mut();
             (dispatcher.take_journal(), dispatcher.gauges())
         };
-        for event in &journal {
-            self.count(event);
+        let happened = !journal.is_empty();
+        for event in journal {
+            self.count(&event);
             if self.log_level(now).is_some_and(|least| event.level() >= least) {
-                self.host.log(event.level(), &event.to_json());
+                let admitted = self.log_limit.borrow_mut().admit(event, now);
+                if let Some((event, not_logged)) = admitted {
+                    self.log(&event, not_logged);
+                }
             }
         }
         let before = self.gauges.replace(gauges);
@@ -345,8 +356,19 @@ impl<H: Host> Worker<H> {
         if gauges.pending_calls > 0 && self.told_pending.get() == 0 {
             // Who takes the gateway out of service asks for this number: it may be late to fall, never to rise.
             self.tell();
-        } else if (before != gauges || !journal.is_empty()) && self.tell_at.get().is_none() {
+        } else if (before != gauges || happened) && self.tell_at.get().is_none() {
             self.tell_at.set(Some(now.monotonic_ms.saturating_add(TELL_AFTER_MS)));
+        }
+    }
+
+    fn log(&self, event: &Event, not_logged: u64) {
+        self.host.log(event.level(), &log::line(event, not_logged, &self.config));
+    }
+
+    /// Logs events that were withheld and may be logged now, with the number of their like that never will be.
+    fn log_withheld(&self, until: u64) {
+        while let Some((event, not_logged)) = { self.log_limit.borrow_mut().due_event(until) } {
+            self.log(&event, not_logged);
         }
     }
 
