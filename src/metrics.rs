@@ -1,10 +1,11 @@
 //! The closed set of metrics, and what each event adds to them.
 //!
 //! Labels are part of the name (`.answer.recorded`), because the host knows none; `stats_tags` in `envoy.yaml` makes labels
-//! of them. No name is ever made of what somebody sent.
+//! of them. No name is ever made of what somebody sent: those of businesses are made of the configuration.
 
 use privatenumber_contract::{NotSent, Outcome};
 
+use crate::config::Business;
 use crate::dispatcher::{Gauges, Refusal};
 use crate::journal::{self, Event};
 use crate::reply::ReplyKind;
@@ -12,7 +13,7 @@ use crate::reply::ReplyKind;
 macro_rules! closed_set {
     ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $set { $($(#[$doc])* $name,)* }
 
         impl $set {
@@ -128,6 +129,43 @@ pub enum Metric {
     Counter(Counter),
     /// Either way.
     Gauge(Gauge),
+    /// Only upwards: callbacks of one business.
+    Business {
+        /// Its number in the configuration.
+        business: usize,
+        /// One of [`CALLBACKS`].
+        counter: Counter,
+    },
+}
+
+/// The counters that there are for each business as well.
+pub const CALLBACKS: [Counter; 4] = [
+    Counter::CallbacksAnswered2xx,
+    Counter::CallbacksAnsweredOther,
+    Counter::CallbacksNotSent,
+    Counter::CallbacksMaybeSent,
+];
+
+/// The name of the counter of `business` that stands beside `counter`, one of [`CALLBACKS`].
+///
+/// It is a metric of its own: a sum over all label values of one that had both would count everything twice.
+pub fn business_name(counter: Counter, business: &Business) -> String {
+    let labels = counter.name().trim_start_matches(|letter: char| letter != '.');
+    let (ak, cluster) = (label(&business.ak), label(&business.cluster));
+    format!("privatenumber_business_callbacks_total{labels}.ak.{ak}.cluster.{cluster}")
+}
+
+/// A configured name as a label: whatever is not an ASCII letter, digit, `-` or `_` becomes `_`, because a dot ends a label and
+/// statistics sinks read `:` and `|` their own way.
+fn label(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' }).collect()
+}
+
+/// The business whose callback ended with `event`, and which of [`CALLBACKS`] counts it.
+pub fn of_business(event: &Event) -> Option<(usize, Counter)> {
+    let Event::CallbackFinished { business: Some(business), outcome, .. } = event else { return None };
+    let counter = of_outcome(*outcome);
+    CALLBACKS.contains(&counter).then_some((*business, counter))
 }
 
 /// Digits by which a commit is named in a label; the log has all of them.
@@ -245,7 +283,10 @@ fn of_refusal(refusal: Refusal) -> Counter {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counter, Gauge, Histogram, build_info, shortened};
+    use std::time::Duration;
+
+    use super::{CALLBACKS, Counter, Gauge, Histogram, build_info, business_name, shortened};
+    use crate::config::Business;
 
     const OPERATIONS: [&str; 2] = [include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")];
 
@@ -257,6 +298,28 @@ mod tests {
             build_info(),
             format!("privatenumber_build_info.version.{version}.commit.{}.profile.{profile}", shortened(commit))
         );
+    }
+
+    fn business(ak: &str, cluster: &str) -> Business {
+        Business {
+            ak: ak.to_owned(),
+            cluster: cluster.into(),
+            authority: "business.example.com".into(),
+            path: "/".into(),
+            timeout: Duration::from_secs(1),
+            headers: Vec::new(),
+            signing_secrets: Vec::new(),
+            concurrency: 1,
+            pending_calls: 1,
+        }
+    }
+
+    #[test]
+    fn a_business_is_a_label_whatever_its_name_holds() {
+        let name = business_name(CALLBACKS[0], &business("A.b:c|d-e_f", "outbound|443||business.example.com"));
+        let expected = "privatenumber_business_callbacks_total.outcome.answered_2xx\
+                        .ak.A_b_c_d-e_f.cluster.outbound_443__business_example_com";
+        assert_eq!(name, expected);
     }
 
     #[test]
@@ -276,7 +339,10 @@ mod tests {
         let counters = Counter::ALL.iter().map(|counter| counter.name());
         let gauges = Gauge::ALL.iter().map(|gauge| gauge.name());
         let histograms = Histogram::ALL.iter().map(|histogram| histogram.name());
-        for name in counters.chain(gauges).chain(histograms).chain([build_info.as_str()]) {
+        let of_business = CALLBACKS.map(|counter| format!("{}.ak.cluster", business_name(counter, &business("", ""))));
+        let of_business = of_business.each_ref().map(|name| name.replace("..", "."));
+        let of_business = of_business.iter().map(|name| name.trim_end_matches('.'));
+        for name in counters.chain(gauges).chain(histograms).chain(of_business).chain([build_info.as_str()]) {
             let mut parts = name.split('.');
             let metric = parts.next().unwrap();
             // Of the build only the labels are in the tables, not what they say.

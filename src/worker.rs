@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use privatenumber_contract::PushId;
@@ -66,6 +67,8 @@ pub struct Worker<H> {
 struct Untold {
     counters: [Cell<i64>; Counter::ALL.len()],
     gauges: [Cell<i64>; Gauge::ALL.len()],
+    /// By the business's number and the counter's.
+    businesses: RefCell<BTreeMap<(usize, Counter), i64>>,
 }
 
 impl<H: Host> Worker<H> {
@@ -383,6 +386,11 @@ impl<H: Host> Worker<H> {
             },
             |histogram, value| self.host.record(histogram, value),
         );
+        if self.config.business_metrics
+            && let Some(key) = metrics::of_business(event)
+        {
+            *self.untold.businesses.borrow_mut().entry(key).or_default() += 1;
+        }
     }
 
     /// Tells the host everything it has yet to be told.
@@ -394,6 +402,9 @@ impl<H: Host> Worker<H> {
         }
         for (gauge, untold) in Gauge::ALL.iter().zip(&self.untold.gauges) {
             self.tell_one(Metric::Gauge(*gauge), untold);
+        }
+        for ((business, counter), change) in self.untold.businesses.take() {
+            self.host.add(Metric::Business { business, counter }, change);
         }
     }
 

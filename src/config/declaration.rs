@@ -81,6 +81,14 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         0..=10_000,
         business,
     );
+    let business_metrics = fields.choice(
+        field(
+            "business_metrics",
+            "Whether `privatenumber_business_callbacks_total` counts the callbacks of each business. `auto`: with up to 200 businesses; \
+             each has four counters in Envoy's statistics. They stay until Envoy is restarted, also of a business that is taken out.",
+        ),
+        &[("auto", None), ("on", Some(true)), ("off", Some(false))],
+    );
     let limits = fields.section(field("limits", "What bounds the filter's memory, per Envoy worker thread."), limits);
 
     let (applications, businesses) = (applications?, businesses?);
@@ -99,11 +107,15 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         headers: headers?,
         authenticator: Authenticator::new(schemes, window, applications),
         store: store?,
+        business_metrics: business_metrics?.unwrap_or(businesses.len() <= BUSINESS_METRICS_MOST),
         businesses: Businesses::new(businesses),
         limits: limits?,
         warnings,
     })
 }
+
+/// How many businesses have metrics of their own without anybody having asked for it.
+const BUSINESS_METRICS_MOST: usize = 200;
 
 /// How many warnings of one kind are given one by one.
 const WARNINGS_MOST: usize = 10;

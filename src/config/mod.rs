@@ -38,6 +38,8 @@ pub struct Config {
     pub store: Store,
     /// Whom to call back, by `ak`.
     pub businesses: Businesses,
+    /// Whether the callbacks of each business are counted by themselves.
+    pub business_metrics: bool,
     /// What bounds the filter's memory.
     pub limits: Limits,
     /// What is accepted and probably not meant.

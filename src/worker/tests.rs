@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use crate::admission::FIRST_BYTES;
 use crate::dispatcher::{HttpAnswer, Refusal};
 use crate::driver::{Action, Event, Sent};
+use crate::metrics::{CALLBACKS, Metric};
 use crate::reply::Reply;
 use crate::streams::StreamId;
 use crate::testing::{
-    AK, CUT_OFF, Gateway, PUSH, TIMEOUT, batch_answer, cdr, fee, ids, problem, push_of, pushes, result, upstream, with,
+    AK, CUT_OFF, Gateway, PUSH, TIMEOUT, batch_answer, cdr, config, fee, ids, problem, push_of, pushes, result,
+    upstream, with,
 };
 
 fn gateway(more: Value) -> Gateway {
@@ -815,4 +817,43 @@ fn rule_11_bytes_under_way_are_bounded() {
     assert!((14_000_000..16 * 1_024 * 1_024 + 2_100_000).contains(&bytes), "{bytes}");
     gateway.advance(1_000);
     assert!(gateway.claims().is_empty(), "nothing more before one of them has ended");
+}
+
+/// What the counters of the `business`-th business say.
+fn told_of_business(gateway: &Gateway, business: usize) -> [i64; 4] {
+    CALLBACKS.map(|counter| gateway.driver.told(Metric::Business { business, counter }))
+}
+
+#[test]
+fn callbacks_are_counted_for_each_business_of_the_configuration() {
+    let other = json!({"ak": "B", "cluster": "other", "authority": "b.example.com", "path": "/"});
+    let mine = json!({"ak": AK, "cluster": "business", "authority": "a.example.com", "path": "/"});
+    for (setting, expected) in [("auto", [1, 2, 0, 1]), ("on", [1, 2, 0, 1]), ("off", [0; 4])] {
+        let mut gateway = gateway(json!({"businesses": [other, mine], "business_metrics": setting}));
+        for (number, answer) in [upstream(200, b""), upstream(500, b""), upstream(302, b""), TIMEOUT].iter().enumerate()
+        {
+            let asked = gateway.ask(&push_of(number, 1));
+            gateway.commit(&asked, "claimed");
+            let [sent] = gateway.callbacks().try_into().unwrap();
+            gateway.respond(&sent, answer);
+            gateway.advance(100);
+            assert_eq!(gateway.report().len(), 1);
+        }
+        gateway.advance(1_000);
+        assert_eq!(told_of_business(&gateway, 1), expected, "{setting}");
+        assert_eq!(told_of_business(&gateway, 0), [0; 4], "{setting}");
+    }
+}
+
+#[test]
+fn more_than_two_hundred_businesses_are_counted_one_by_one_only_when_asked_for() {
+    let businesses = |count: usize| -> Value {
+        let one = |number| json!({"ak": format!("B{number}"), "cluster": "c", "authority": "a", "path": "/"});
+        (0..count).map(one).collect()
+    };
+    for (count, setting, expected) in [(200, "auto", true), (201, "auto", false), (201, "on", true), (1, "off", false)]
+    {
+        let config = config("hold", json!({"businesses": businesses(count), "business_metrics": setting}));
+        assert_eq!(config.business_metrics, expected, "{count} {setting}");
+    }
 }
