@@ -210,6 +210,7 @@ impl Event {
             Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
             Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
+            Self::PushAnswered { answer: ReplyKind::FlagMissing, .. } => Level::Error,
             Self::ConfigurationWarning { .. }
             | Self::PushAnswered { .. }
             | Self::ClaimsMissed { .. }

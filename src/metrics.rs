@@ -49,6 +49,8 @@ closed_set! {
         PushesBusy = "privatenumber_pushes_total.answer.busy",
         /// Pushes answered 408 because others needed their room.
         PushesGaveWay = "privatenumber_pushes_total.answer.gave_way",
+        /// Pushes answered 503 because Envoy withholds their bodies.
+        PushesFlagMissing = "privatenumber_pushes_total.answer.flag_missing",
         /// CDRs whose claim this gateway holds.
         CdrsClaimed = "privatenumber_cdrs_total.verdict.claimed",
         /// CDRs that were there already.
@@ -261,6 +263,7 @@ fn of_reply(answer: ReplyKind) -> Counter {
         ReplyKind::StoreUnavailable => Counter::PushesStoreUnavailable,
         ReplyKind::Busy => Counter::PushesBusy,
         ReplyKind::GaveWay => Counter::PushesGaveWay,
+        ReplyKind::FlagMissing => Counter::PushesFlagMissing,
     }
 }
 

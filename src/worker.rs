@@ -277,6 +277,7 @@ impl<H: Host> Worker<H> {
     /// Sends all that is to leave.
     fn pump(&self, now: Now) {
         self.replied.set(0);
+        self.look_into_unshown(now);
         self.dispatcher.borrow_mut().end_patience(now);
         // Streams first: their answers are ready, and requests take time to leave.
         self.answer_streams();
@@ -297,6 +298,15 @@ impl<H: Host> Worker<H> {
             self.tell();
         }
         self.schedule(now);
+    }
+
+    /// Looks whether the host withholds the bodies of pushes, which never come then.
+    fn look_into_unshown(&self, now: Now) {
+        let unshown = self.dispatcher.borrow_mut().unshown_bodies(now);
+        for stream in unshown {
+            let received = self.host.body_received(stream);
+            self.dispatcher.borrow_mut().body_received(stream, received, now);
+        }
     }
 
     /// Asks the host for a wake-up, unless one is on its way. `false` if the host cannot.

@@ -178,11 +178,11 @@ impl Dispatcher {
         }
     }
 
-    /// A push whose headers are good takes its first room, and is held from now on.
+    /// A push whose headers are good takes its first room, and is held from now on. `announced`: its `content-length`.
     ///
     /// # Errors
     /// What it must be answered: there is no room, or batches of claims fail.
-    pub fn begin(&mut self, stream: StreamId, now: Now) -> Result<(), Reply> {
+    pub fn begin(&mut self, stream: StreamId, announced: Option<u64>, now: Now) -> Result<(), Reply> {
         if self.claims.refuses(now) {
             return Err(Reply::StoreUnavailable);
         }
@@ -192,7 +192,11 @@ impl Dispatcher {
             }
             self.give_way(None, now)?;
         };
-        self.streams.begin(stream, permit, now);
+        self.streams.begin(stream, permit, announced, now);
+        if self.lets_pass() {
+            // Its headers are not held, and so no flag of Envoy's decides whether its body is shown.
+            self.streams.body_shown();
+        }
         Ok(())
     }
 
@@ -205,6 +209,23 @@ impl Dispatcher {
             self.give_way(Some(stream), now)?;
         }
         Ok(())
+    }
+
+    /// The host has shown something of a held push's body: it shows every body.
+    pub fn body_shown(&mut self) {
+        self.streams.body_shown();
+    }
+
+    /// Pushes whose body the host has not shown for so long that it is to be asked how much of it there is.
+    pub fn unshown_bodies(&mut self, now: Now) -> Vec<StreamId> {
+        self.streams.unshown(now)
+    }
+
+    /// The host has received that much of the body of a push and shown none; `None` if it cannot say.
+    pub fn body_received(&mut self, stream: StreamId, received: Option<u64>, now: Now) {
+        if self.streams.withheld(stream, received, now) {
+            self.reply(stream, None, Reply::FlagMissing);
+        }
     }
 
     /// The push that has been unfinished longest gives its room to others.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MetricType, Status};
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
 use super::clock::{Clock, Random};
+use super::header_map::HeaderMap;
 use super::hostcalls as own;
 use crate::config::{Business, Config};
 use crate::dispatcher::{OutgoingRequest, Refusal};
@@ -89,6 +90,19 @@ impl Host for Envoy {
             }
         }
         own::set_effective_context(self.root);
+    }
+
+    fn body_received(&self, stream: StreamId) -> Option<u64> {
+        if !own::set_effective_context(stream) {
+            return None;
+        }
+        // Envoy counts the request's headers in, by the lengths of their names and values.
+        let total = hostcalls::get_property(vec!["request", "total_size"]).ok().flatten();
+        let headers = HeaderMap::of(MapType::HttpRequestHeaders);
+        own::set_effective_context(self.root);
+        let total = u64::from_le_bytes(total?.try_into().ok()?);
+        let of_headers = headers.pairs().iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        total.checked_sub(u64::try_from(of_headers).ok()?)
     }
 
     fn wake(&self) -> bool {

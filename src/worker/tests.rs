@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::admission::FIRST_BYTES;
 use crate::dispatcher::{HttpAnswer, Refusal};
 use crate::driver::{Action, Event, Sent};
-use crate::metrics::{CALLBACKS, Metric};
+use crate::metrics::{CALLBACKS, Counter, Metric};
 use crate::reply::Reply;
 use crate::streams::StreamId;
 use crate::testing::{
@@ -856,4 +856,73 @@ fn more_than_two_hundred_businesses_are_counted_one_by_one_only_when_asked_for()
         let config = config("hold", json!({"businesses": businesses(count), "business_metrics": setting}));
         assert_eq!(config.business_metrics, expected, "{count} {setting}");
     }
+}
+
+/// A push whose headers announce a body of `announced` bytes.
+fn announced(gateway: &mut Gateway, announced: usize) -> StreamId {
+    let (stream, action) = gateway.stream(&with("content-length", announced.to_string().as_bytes()), false);
+    assert_eq!(action, Action::Hold);
+    stream
+}
+
+#[test]
+fn a_push_whose_body_the_host_has_and_does_not_show_is_told_from_a_slow_one() {
+    let long = 100_000;
+    for (name, length, received, answered_after) in [
+        ("all of it is there", Some(500), Some(500), Some(100)),
+        ("nothing is there: the pusher is slow", Some(500), Some(0), None),
+        ("a part is there: something before the filter may hold it back", Some(500), Some(100), Some(2_000)),
+        ("more is there than the host takes at once", Some(long), Some(65_536), Some(2_000)),
+        ("chunked", None, Some(500), Some(2_000)),
+        ("chunked, nothing there", None, Some(0), None),
+        ("the host cannot say", Some(500), None, Some(2_000)),
+        ("the host cannot say, and it is long", Some(long), None, None),
+        ("the host cannot say, chunked", None, None, None),
+        ("the body is announced as empty", Some(0), Some(0), None),
+    ] {
+        let mut gateway = gateway(json!({}));
+        let stream = match length {
+            Some(length) => announced(&mut gateway, length),
+            None => gateway.open().unwrap(),
+        };
+        gateway.driver.withhold(stream, received);
+        let Some(after) = answered_after else {
+            gateway.advance(10_000);
+            assert_eq!(gateway.replies(), [], "{name}");
+            continue;
+        };
+        gateway.advance(after - 1);
+        assert_eq!(gateway.replies(), [], "{name}: too early");
+        gateway.advance(150);
+        assert_eq!(gateway.replies(), [(stream, Reply::FlagMissing)], "{name}");
+        gateway.end(stream);
+        gateway.advance(1_000);
+        let events = gateway.events();
+        assert_eq!((events.len(), &events[0]["answer"]), (1, &json!("flag_missing")), "{name}: {events:#?}");
+        assert!(events[0]["reason"].as_str().unwrap().contains("allow_on_headers_stop_iteration"), "{events:#?}");
+        assert_eq!(gateway.driver.told(Metric::Counter(Counter::PushesFlagMissing)), 1, "{name}");
+        assert!(gateway.is_idle(), "{name}");
+        assert_eq!(gateway.driver.time(), None, "{name}: no timer is left");
+    }
+}
+
+#[test]
+fn a_worker_that_has_ever_seen_a_body_holds_nobody_for_a_victim_of_envoys_configuration() {
+    let mut gateway = gateway(json!({}));
+    let stream = announced(&mut gateway, 500);
+    gateway.driver.withhold(stream, Some(500));
+    let other = gateway.open().unwrap();
+    gateway.driver.step(other, Event::RequestBody(1));
+    gateway.advance(10_000);
+    assert_eq!(gateway.replies(), [], "a body came: the flag is set");
+    assert_eq!(gateway.driver.time(), None, "and there is nothing more to look into");
+}
+
+#[test]
+fn in_pass_nobody_looks_for_bodies() {
+    let mut gateway = Gateway::new("pass", json!({}));
+    let stream = gateway.open().unwrap();
+    gateway.driver.withhold(stream, Some(500));
+    gateway.advance(10_000);
+    assert_eq!(gateway.replies(), []);
 }

@@ -33,6 +33,8 @@ async fn metrics_have_labels(mode: HeadersMode) -> Result<()> {
         "privatenumber_cdrs_total{verdict=\"duplicate\"} 3",
         "privatenumber_callbacks_total{outcome=\"answered_2xx\"} 3",
         "privatenumber_callbacks_total{outcome=\"maybe_sent\"} 0",
+        "privatenumber_business_callbacks_total{outcome=\"answered_2xx\",ak=\"AC5A23CF0E42435C9FF52E401EE897BC\",cluster=\"business\"} 3",
+        "privatenumber_business_callbacks_total{outcome=\"not_sent\",ak=\"AC5A23CF0E42435C9FF52E401EE897BC\",cluster=\"business\"} 0",
         "privatenumber_dispatches_refused_total{reason=\"no_cluster\"} 0",
         "privatenumber_outcomes_reported_total{} 3",
         "privatenumber_callback_duration_ms_count{} 3",
