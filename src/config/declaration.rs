@@ -34,9 +34,9 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         field(
             "headers",
             "What happens to a push's headers until its body is known. `hold`: they wait, and the store never sees a push \
-             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). `pass`: they go \
-             ahead, for platforms that cannot set that flag; the flag must then be absent or false. With the wrong pair \
-             pushes hang.",
+             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). Without it every push is \
+             answered 503, and log and metrics say why. `pass`: they go ahead, for platforms that cannot set that flag; it makes no \
+             difference there.",
         ),
         &[("hold", HeadersMode::Hold), ("pass", HeadersMode::Pass)],
     );
