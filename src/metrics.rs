@@ -13,7 +13,7 @@ use crate::reply::ReplyKind;
 macro_rules! closed_set {
     ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $set { $($(#[$doc])* $name,)* }
 
         impl $set {
@@ -163,11 +163,11 @@ fn label(name: &str) -> String {
     name.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' }).collect()
 }
 
-/// The business whose callback ended with `event`, and which of [`CALLBACKS`] counts it.
-pub fn of_business(event: &Event) -> Option<(usize, Counter)> {
+/// The business whose callback ended with `event`, and the place among [`CALLBACKS`] of what counts it.
+pub fn of_business(event: &Event) -> Option<(usize, usize)> {
     let Event::CallbackFinished { business: Some(business), outcome, .. } = event else { return None };
     let counter = of_outcome(*outcome);
-    CALLBACKS.contains(&counter).then_some((*business, counter))
+    Some((*business, CALLBACKS.iter().position(|known| *known == counter)?))
 }
 
 /// Digits by which a commit is named in a label; the log has all of them.

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use privatenumber_contract::PushId;
@@ -67,20 +66,24 @@ pub struct Worker<H> {
 struct Untold {
     counters: [Cell<i64>; Counter::ALL.len()],
     gauges: [Cell<i64>; Gauge::ALL.len()],
-    /// By the business's number and the counter's.
-    businesses: RefCell<BTreeMap<(usize, Counter), i64>>,
+    /// By the business's number, then as [`metrics::CALLBACKS`]; empty where businesses are not counted.
+    businesses: Vec<[Cell<i64>; metrics::CALLBACKS.len()]>,
+    /// The numbers of businesses of which there is something untold.
+    changed: RefCell<Vec<usize>>,
 }
 
 impl<H: Host> Worker<H> {
     /// A worker without work.
     pub fn new(config: Rc<Config>, host: H) -> Self {
         let now = host.now();
+        let counted = config.businesses.all().iter().filter(|_| config.business_metrics);
+        let untold = Untold { businesses: counted.map(|_| Default::default()).collect(), ..Untold::default() };
         let worker = Self {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
             host,
             lately: Cell::new(now),
-            untold: Untold::default(),
+            untold,
             gauges: Cell::default(),
             tell_at: Cell::default(),
             told_pending: Cell::default(),
@@ -396,10 +399,14 @@ impl<H: Host> Worker<H> {
             },
             |histogram, value| self.host.record(histogram, value),
         );
-        if self.config.business_metrics
-            && let Some(key) = metrics::of_business(event)
+        if let Some((business, counter)) = metrics::of_business(event)
+            && let Some(counters) = self.untold.businesses.get(business)
+            && let Some(untold) = counters.get(counter)
         {
-            *self.untold.businesses.borrow_mut().entry(key).or_default() += 1;
+            if counters.iter().all(|untold| untold.get() == 0) {
+                self.untold.changed.borrow_mut().push(business);
+            }
+            untold.set(untold.get().saturating_add(1));
         }
     }
 
@@ -413,8 +420,12 @@ impl<H: Host> Worker<H> {
         for (gauge, untold) in Gauge::ALL.iter().zip(&self.untold.gauges) {
             self.tell_one(Metric::Gauge(*gauge), untold);
         }
-        for ((business, counter), change) in self.untold.businesses.take() {
-            self.host.add(Metric::Business { business, counter }, change);
+        for business in self.untold.changed.take() {
+            for (counter, untold) in
+                metrics::CALLBACKS.iter().zip(self.untold.businesses.get(business).into_iter().flatten())
+            {
+                self.tell_one(Metric::Business { business, counter: *counter }, untold);
+            }
         }
     }
 
