@@ -80,7 +80,11 @@ fn a_bad_configuration_is_refused_with_the_path_of_what_is_bad() -> Result<()> {
             "/businesses/0/headers/x-envoy-retry-on: the name must be",
         ),
         ("/businesses/0/path", json!("callback"), "/businesses/0/path: must be a path that starts with /"),
-        ("/businesses/0/signing_secrets", json!([{"value": "whsec_short"}]), "/businesses/0/signing_secrets/0: "),
+        (
+            "/businesses/0/signing_secrets",
+            json!([{"value": "whsec_short"}]),
+            "/businesses/0/signing_secrets/0/value: must be whsec_",
+        ),
         (
             "/limits",
             json!({"max_body_bytes": "1MiB"}),
