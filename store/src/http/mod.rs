@@ -8,6 +8,7 @@ mod operations;
 pub mod problem;
 mod pushes;
 mod query;
+mod registration;
 mod releases;
 pub mod token;
 mod work;
