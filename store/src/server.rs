@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,8 +51,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let token = settings.token()?;
     settings.check()?;
-    let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
-    let database = Database::open(&settings.data, &options).await?;
+    let options =
+        OpenOptions { busy_timeout: settings.busy_timeout, lock_wait: settings.lock_wait, ..OpenOptions::default() };
+    let mut stop = pin!(stop);
+    let database = tokio::select! {
+        opened = Database::open(&settings.data, &options) => opened?,
+        () = stop.as_mut() => return Ok(()),
+    };
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)
     })?;
@@ -79,6 +85,7 @@ pub async fn run(
     tokio::select! {
         () = connections.accept(&listener) => {}
         () = stop => {}
+        () = watch_file(&database) => {}
         ended = &mut writer_task => {
             let reason = match ended {
                 Ok(Ok(())) => "no error".to_owned(),
@@ -96,6 +103,23 @@ pub async fn run(
     connections.finish(deadline - settings.shutdown_timeout / 4).await;
     drop(app);
     finish_writing(writer_task, &database, deadline).await
+}
+
+/// How often it is looked at whether the database file is in its place. Requests look for themselves; this is for the log.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Logs when the database file goes, and when it comes back. Never ends.
+async fn watch_file(database: &Database) {
+    let mut in_place = true;
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        match (database.check_file(), in_place) {
+            (Err(error), true) => tracing::error!(%error, "not ready"),
+            (Ok(()), false) => tracing::info!("the database file is in its place again"),
+            (Ok(()), true) | (Err(_), false) => continue,
+        }
+        in_place = !in_place;
+    }
 }
 
 async fn finish_writing(

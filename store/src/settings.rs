@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::http::token::Token;
 
@@ -74,6 +74,10 @@ pub struct Settings {
     #[arg(long, env = "PRIVATENUMBER_STORE_BUSY_TIMEOUT", default_value = "5", value_parser = seconds, value_name = "SECONDS")]
     pub busy_timeout: Duration,
 
+    /// Time to wait at the start for another store to let go of the file
+    #[arg(long, env = "PRIVATENUMBER_STORE_LOCK_WAIT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub lock_wait: Duration,
+
     /// Time in which /readyz must be able to commit
     #[arg(long, env = "PRIVATENUMBER_STORE_READY_TIMEOUT", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub ready_timeout: Duration,
@@ -81,6 +85,38 @@ pub struct Settings {
     /// Time in which the store must have stopped after a signal
     #[arg(long, env = "PRIVATENUMBER_STORE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub shutdown_timeout: Duration,
+}
+
+/// The program's arguments: without a command it serves.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "privatenumber-store", version)]
+pub struct Arguments {
+    /// How it serves.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read the whole database file and say what is wrong with it
+    ///
+    /// Checks modes, to whom the file belongs, its structure, references, and every value. Changes nothing, and may run while the store
+    /// serves. Says what it does on standard error and the verdict on standard output; the exit status is 0 where all is well.
+    Check {
+        /// SQLite file
+        #[arg(
+            long,
+            env = "PRIVATENUMBER_STORE_DATA",
+            default_value = "./data/privatenumber.sqlite3",
+            value_name = "FILE"
+        )]
+        data: PathBuf,
+    },
 }
 
 /// Form of log lines.
@@ -152,11 +188,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Settings, seconds};
+    use super::{Arguments, seconds};
 
     #[test]
     fn the_flags_fit_together() {
-        Settings::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod transaction;
 mod work;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
 
@@ -47,6 +47,8 @@ pub struct ReadError(String);
 pub(crate) enum EngineError {
     /// The database as a whole cannot be written or read now.
     Unavailable(String),
+    /// The database is damaged: nothing that is read from it can be relied on.
+    Damaged(String),
     /// This statement failed for what it carried.
     Statement(String),
     /// Another writer came in between. The transaction is to be tried again.
@@ -74,7 +76,9 @@ impl From<CommitUnknown> for WriteError {
 impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Unavailable(reason) | EngineError::Statement(reason) => Self(reason),
+            EngineError::Unavailable(reason) | EngineError::Damaged(reason) | EngineError::Statement(reason) => {
+                Self(reason)
+            }
             EngineError::Conflict => Self("another writer came in between".to_owned()),
         }
     }
@@ -109,6 +113,33 @@ pub enum OpenError {
         /// What the engine says.
         reason: String,
     },
+    /// Another store has the file.
+    #[error("{file} is used by {holder}; stop that store, or name another file with --data")]
+    Held {
+        /// The file.
+        file: String,
+        /// Who has it.
+        holder: String,
+    },
+    /// The file is a database of another application.
+    #[error("{file} is a database of another application, nothing in it was changed; name another file with --data")]
+    Foreign {
+        /// The file.
+        file: String,
+    },
+    /// The write-ahead log belongs to another file than the one it is beside.
+    #[error(
+        "{file} is not the file that {log} belongs to, and using both would damage it. If {file} is a backup that was put in place, \
+         remove {log} and the file ending in -shm, then start again. If both were moved here together, remove {lock}, then start again"
+    )]
+    ForeignLog {
+        /// The database file.
+        file: String,
+        /// Its write-ahead log.
+        log: String,
+        /// The lock file, which says which file the log belongs to.
+        lock: String,
+    },
     /// The tables cannot be brought up to date.
     #[error(
         "cannot bring the tables of {file} up to date: {reason}; was it written by a newer store, or is its disk full?"
@@ -128,13 +159,18 @@ pub struct OpenOptions {
     pub busy_timeout: Duration,
     /// How many connections answer queries.
     pub readers: u32,
+    /// How long to wait for another store to let go of the file.
+    pub lock_wait: Duration,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), readers: 4 }
+        Self { busy_timeout: Duration::from_secs(5), readers: 4, lock_wait: Duration::ZERO }
     }
 }
+
+/// How often a store that waits for the file of another one tries again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An open database.
 #[derive(Clone, Debug)]
@@ -150,12 +186,41 @@ enum Engine {
 
 impl Database {
     /// Opens the SQLite file at `path`, makes it (readable by its owner only) and its directory if need be, and brings its
-    /// tables up to date.
+    /// tables up to date. Waits for another store that has the file.
     ///
     /// # Errors
-    /// When the file cannot be made, is no database, or was written by a newer store.
+    /// When the file cannot be made, is not a database of this store, or was written by a newer store; when another store still has it.
     pub async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        sqlite::Sqlite::open(path, options).map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+        let deadline = Instant::now() + options.lock_wait;
+        let mut said = false;
+        loop {
+            match sqlite::Sqlite::open(path, options) {
+                Err(OpenError::Held { file, holder }) if Instant::now() < deadline => {
+                    if !said {
+                        said = true;
+                        tracing::info!(file, holder, "waiting for another store to let go of the database file");
+                    }
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
+                opened => return opened.map(|sqlite| Self { engine: Engine::Sqlite(sqlite) }),
+            }
+        }
+    }
+
+    /// Reads the whole SQLite file at `path`, also while a store uses it, and changes nothing in it. Passes to `progress` what it does;
+    /// returns what is wrong, in sentences without values: nothing where all is well. Blocks the thread.
+    pub fn check(path: &Path, progress: &mut dyn FnMut(&str)) -> Vec<String> {
+        sqlite::check(path, progress)
+    }
+
+    /// Whether the database can be used as it is: its file is in its place, and was not found damaged.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_file(&self) -> Result<(), ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.check_file()?),
+        }
     }
 
     /// Opens a database that lives as long as the value: for tests and simulations.

@@ -28,7 +28,7 @@ pub struct Process {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-fn command(data: &Path, flags: &[&str]) -> Command {
+pub fn command(data: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_privatenumber-store"));
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
     prepare(&mut command);
@@ -98,6 +98,11 @@ impl Process {
         answer["calls"][0].clone()
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
@@ -158,7 +163,7 @@ async fn p2_what_was_answered_survives_a_kill_in_the_midst_of_pushes() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_was_accepted_and_leaves_one_file() {
+async fn a_stop_finishes_what_was_accepted_and_leaves_one_file_and_its_lock() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("store.sqlite3");
     let process = Process::start(&data, &[]).await;
@@ -190,8 +195,10 @@ async fn a_stop_finishes_what_was_accepted_and_leaves_one_file() {
     let (code, log) = process.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("stopped"), "{log}");
-    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, ["store.sqlite3"]);
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["store.sqlite3", "store.sqlite3.lock"]);
     let process = Process::start(&data, &[]).await;
     for session in ["before", "under way"] {
         assert_eq!(process.push(PUSH_2, session).await["verdict"], "duplicate");

@@ -107,7 +107,8 @@ impl Store {
     }
 
     pub async fn at(path: &Path) -> Self {
-        let options = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2 };
+        let options =
+            OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2, lock_wait: Duration::from_secs(10) };
         Self::over(Database::open(path, &options).await.unwrap(), Oddities::default())
     }
 

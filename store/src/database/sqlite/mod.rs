@@ -1,6 +1,8 @@
 //! The embedded engine: one SQLite file in WAL mode, every commit synced to disk, one connection that writes and several that only
 //! read.
 
+mod check;
+mod file;
 mod migrate;
 mod read;
 mod readers;
@@ -9,13 +11,16 @@ mod tests;
 mod write;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
+pub(crate) use check::check;
+use file::DataFile;
 use readers::Readers;
 
 /// How large the write-ahead log stays once everything in it is in the database, bytes.
@@ -51,7 +56,7 @@ pub(crate) struct Writing {
 #[derive(Clone, Debug)]
 enum Place {
     File {
-        path: PathBuf,
+        file: Arc<DataFile>,
         busy_timeout: Duration,
     },
     /// The database is the connection.
@@ -61,14 +66,20 @@ enum Place {
 
 impl Sqlite {
     pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        let file = path.display().to_string();
+        let name = path.display().to_string();
         prepare_file(path)?;
-        let mut connection = open_writer(path, options.busy_timeout)
-            .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
-        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
-        let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
+        let file = Arc::new(DataFile::lock(path)?);
+        let unusable = |error| OpenError::Engine { file: name.clone(), reason: describe(&error) };
+        let mut connection = connect(file.path(), options.busy_timeout).map_err(unusable)?;
+        if !migrate::is_ours(&connection).map_err(unusable)? {
+            return Err(OpenError::Foreign { file: name });
+        }
+        configure_writer(&connection).map_err(unusable)?;
+        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: name.clone(), reason })?;
+        file.record().map_err(|source| OpenError::File { file: name, source })?;
+        let place = Place::File { file: Arc::clone(&file), busy_timeout: options.busy_timeout };
         let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place }));
-        let readers = Readers::of_file(path.to_owned(), options);
+        let readers = Readers::of_file(file, options);
         Ok(Self { writing, readers })
     }
 
@@ -96,6 +107,14 @@ impl Sqlite {
         matches!(self.readers, Readers::Memory(_))
     }
 
+    /// Whether the file is in its place and was not found damaged.
+    pub(crate) fn check_file(&self) -> Result<(), EngineError> {
+        match &self.readers {
+            Readers::File(pool) => pool.file.check(),
+            Readers::Memory(_) => Ok(()),
+        }
+    }
+
     /// Brings everything into the file and closes it.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
@@ -110,25 +129,35 @@ impl Sqlite {
 }
 
 impl Writing {
-    /// The connection; opens it anew if it was given up.
-    fn connection(&mut self) -> Result<&mut Option<Connection>, EngineError> {
-        match (&self.connection, &self.place) {
-            (Some(_), _) => {}
-            (None, Place::File { path, busy_timeout }) => self.connection = Some(open_writer(path, *busy_timeout)?),
+    /// The connection, and the file it writes to; opens another connection if one was given up.
+    fn connection(&mut self) -> Result<(&mut Option<Connection>, Option<&DataFile>), EngineError> {
+        let file = match (&self.connection, &self.place) {
+            (Some(_), Place::File { file, .. }) => {
+                file.check()?;
+                Some(&**file)
+            }
+            (None, Place::File { file, busy_timeout }) => {
+                file.check_before_opening()?;
+                self.connection = Some(open_writer(file.path(), *busy_timeout)?);
+                Some(&**file)
+            }
+            (Some(_), Place::Memory | Place::Closed) => None,
             (None, Place::Memory | Place::Closed) => return Err(closed()),
-        }
-        Ok(&mut self.connection)
+        };
+        Ok((&mut self.connection, file))
     }
 
     fn close(&mut self) {
         let place = std::mem::replace(&mut self.place, Place::Closed);
-        let Some(connection) = self.connection.take() else { return };
-        if let Place::File { .. } = place
+        let connection = self.connection.take();
+        let Place::File { file, .. } = place else { return };
+        if let Some(connection) = connection
             && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
             // Nothing is lost: the next start reads the write-ahead log.
             tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
         }
+        file.unlock();
     }
 }
 
@@ -140,8 +169,21 @@ fn closed() -> EngineError {
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
 fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqlite::Error> {
+    let connection = connect(path, busy_timeout)?;
+    configure_writer(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that may write, and has changed nothing yet: not even when it is closed.
+fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+fn configure_writer(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -149,8 +191,7 @@ fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqli
     // A backup or a long query holds the log back; it shrinks to this afterwards.
     connection.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    Ok(connection)
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
 /// Makes the directory and the file. What the file holds is personal, so only its owner may read it; the files SQLite
@@ -177,6 +218,8 @@ impl From<rusqlite::Error> for EngineError {
     fn from(error: rusqlite::Error) -> Self {
         if concerns_one_statement(&error) {
             Self::Statement(describe(&error))
+        } else if is_damage(&error) {
+            Self::Damaged(describe(&error))
         } else {
             Self::Unavailable(describe(&error))
         }
@@ -200,6 +243,11 @@ fn concerns_one_statement(error: &rusqlite::Error) -> bool {
         | Error::Utf8Error(..) => true,
         _ => false,
     }
+}
+
+/// Whether SQLite found the file damaged: CORRUPT or NOTADB.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(error, _) if [11, 26].contains(&(error.extended_code & 0xff)))
 }
 
 /// The error without values: SQLite names tables and columns; what a conversion says may quote, so it is left out.

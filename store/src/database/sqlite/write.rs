@@ -6,7 +6,8 @@ use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use super::{Writing, closed, describe, read};
+use super::file::DataFile;
+use super::{Place, Writing, closed, describe, is_damage, read};
 use crate::database::transaction::{
     BindingRow, CallRow, DueWork, GrantRow, NOBODY, Releasable, Renewal, Standing, StoredClaim, TextRow, Transaction,
     WaitRow, WorksOf, WriteEngine,
@@ -20,6 +21,8 @@ use crate::database::{CommitUnknown, EngineError};
 /// transaction is open.
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
+    /// `None` in memory.
+    file: Option<&'a DataFile>,
 }
 
 impl Drop for SqliteTransaction<'_> {
@@ -39,13 +42,22 @@ impl WriteEngine for Writing {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
-        let connection = self.connection()?;
+        let (connection, file) = self.connection()?;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, file }),
             // Whatever is wrong with BEGIN is not the fault of a work.
-            Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
+            Some(Err(error)) => Err(match EngineError::from(error) {
+                EngineError::Statement(reason) => EngineError::Unavailable(reason),
+                other => other,
+            }),
             None => Err(closed()),
+        }
+    }
+
+    fn is_damaged(&mut self, reason: &str) {
+        if let Place::File { file, .. } = &self.place {
+            file.is_damaged(reason);
         }
     }
 }
@@ -338,8 +350,17 @@ impl Transaction for SqliteTransaction<'_> {
         // After an error some or all of it may be in the write-ahead log; dropping `self` leaves nothing open.
         let commit = |connection: &Connection| connection.prepare_cached("COMMIT")?.execute([]);
         match self.connection.as_ref().map(commit) {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(CommitUnknown(describe(&error))),
+            // The file may have gone since the transaction began: then the next start does not find what was committed.
+            Some(Ok(_)) => match self.file.map_or(Ok(()), DataFile::check) {
+                Err(EngineError::Unavailable(reason)) => Err(CommitUnknown(reason)),
+                _ => Ok(()),
+            },
+            Some(Err(error)) => {
+                if let (Some(file), true) = (self.file, is_damage(&error)) {
+                    file.is_damaged(&describe(&error));
+                }
+                Err(CommitUnknown(describe(&error)))
+            }
             None => Err(CommitUnknown("the connection is gone".to_owned())),
         }
     }
