@@ -59,9 +59,10 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
+    let scheme = if settings.tls().is_some() { "https" } else { "http" };
     server::run(settings, Clock::system(), stop, |address| {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "privatenumber-store listening on http://{address}")
+        writeln!(stdout, "privatenumber-store listening on {scheme}://{address}")
             .and_then(|()| stdout.flush())
             .context("cannot write the address to standard output")
     })

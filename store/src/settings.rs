@@ -9,11 +9,12 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::http::token::Token;
+use crate::tls::TlsFiles;
 
 /// The store behind the Private Number Gateway.
 ///
 /// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
-/// listening on http://ADDRESS` on standard output once it serves; logs to standard error, as much as RUST_LOG says
+/// listening on http://ADDRESS` (https:// with --tls-cert) on standard output once it serves; logs to standard error, as much as RUST_LOG says
 /// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "privatenumber-store", version)]
@@ -37,6 +38,18 @@ pub struct Settings {
     /// File with the bearer token that requests to /v1/ must carry [default: none is needed]
     #[arg(long, env = "PRIVATENUMBER_STORE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// File with the certificate of the store, then those that lead to its CA, as PEM: serve https [default: http]
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the key of the certificate, as PEM
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the CAs whose clients may connect, as PEM [default: clients need no certificate]
+    #[arg(long, env = "PRIVATENUMBER_STORE_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
 
     /// Largest request body
     #[arg(long, env = "PRIVATENUMBER_STORE_BODY_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
@@ -143,6 +156,12 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// The files of TLS, if it is asked for.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca.clone() })
     }
 
     /// The token that requests must carry, if one is set.

@@ -1,5 +1,6 @@
 //! Reads the body of a request: bounded in bytes, in time, and in the bytes of all requests together.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::error::Category;
 use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Refusal};
+use super::slow::SlowBodies;
 use crate::writer::Share;
 
 /// What a body may cost.
@@ -24,7 +26,12 @@ pub struct BodyLimits {
     pub time: Duration,
     /// One permit for each byte that all requests together may hold.
     pub budget: Arc<Semaphore>,
+    /// The bodies that are still arriving after [`SLOW_AFTER`].
+    pub slow: Arc<SlowBodies>,
 }
+
+/// A body that has not arrived by then counts as slow. What a gateway holds as a whole arrives sooner.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
 
 /// A body that has arrived. Its share of the budget is given back when this is dropped, unless it is taken out.
 #[derive(Debug)]
@@ -40,12 +47,20 @@ impl JsonBody {
     /// 415, 413, 408, or 503 where the budget of all requests is used up.
     pub async fn read(request: Request, limits: &BodyLimits) -> Result<Self, Refusal> {
         check_headers(request.headers(), limits)?;
-        match tokio::time::timeout(limits.time, collect(request, limits)).await {
-            Ok(body) => body,
-            Err(_) => Err(Refusal::new(
-                Kind::RequestTimeout,
-                format!("the body did not arrive within {} s", limits.time.as_secs_f64()),
-            )),
+        let mut arriving = pin!(collect(request, limits));
+        if let Ok(body) = tokio::time::timeout(limits.time.min(SLOW_AFTER), arriving.as_mut()).await {
+            return body;
+        }
+        let mut place = limits.slow.enter();
+        tokio::select! {
+            body = tokio::time::timeout(limits.time.saturating_sub(SLOW_AFTER), arriving) => body.unwrap_or_else(|_| {
+                let detail = format!("the body did not arrive within {} s", limits.time.as_secs_f64());
+                Err(Refusal::new(Kind::RequestTimeout, detail))
+            }),
+            () = place.taken() => {
+                let detail = "too many bodies arrive slowly, and this one was the slowest; send it again, all at once";
+                Err(Refusal::new(Kind::Overloaded, detail))
+            }
         }
     }
 

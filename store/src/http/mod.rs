@@ -10,6 +10,7 @@ mod pushes;
 mod query;
 mod registration;
 mod releases;
+pub mod slow;
 pub mod token;
 mod work;
 

@@ -4,6 +4,7 @@
 mod batches;
 mod bindings;
 mod claims;
+mod crowded;
 mod data_file;
 mod document;
 mod failures;
@@ -17,4 +18,5 @@ mod refusals;
 mod release;
 mod support;
 mod texts;
+mod tls;
 mod work;

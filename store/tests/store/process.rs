@@ -67,7 +67,8 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, stdout.next_line()).await.unwrap().unwrap().unwrap();
-        let address = line.strip_prefix("privatenumber-store listening on http://").unwrap().parse().unwrap();
+        let address = line.strip_prefix("privatenumber-store listening on http").unwrap();
+        let address = address.strip_prefix('s').unwrap_or(address).strip_prefix("://").unwrap().parse().unwrap();
         Self { child, stdout, address, client: client(false) }
     }
 

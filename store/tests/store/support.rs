@@ -13,6 +13,7 @@ use privatenumber_contract::CallKey;
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{Database, OpenOptions};
 use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::token::Token;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
@@ -130,6 +131,7 @@ impl Store {
                 bytes: oddities.body_bytes,
                 time: oddities.body_time,
                 budget: Arc::new(Semaphore::new(oddities.budget)),
+                slow: Arc::new(SlowBodies::new(usize::MAX)),
             },
             ready_timeout: Duration::from_secs(2),
             token: oddities.token.map(Token::new),

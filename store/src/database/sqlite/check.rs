@@ -121,7 +121,7 @@ fn rows(
     let all: i64 = connection.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| row.get(0))?;
     progress(&format!("reading {all} rows of {table}"));
     let mut statement = connection.prepare(&format!("SELECT * FROM \"{table}\""))?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([])?;
     let (mut number, mut malformed, mut said) = (0_u64, 0_u64, Instant::now());
     while let Some(row) = rows.next()? {
