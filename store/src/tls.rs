@@ -32,6 +32,7 @@ pub struct TlsFiles {
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
+    first: Digests,
     current: RwLock<Arc<ServerConfig>>,
     /// When a refused handshake was logged last.
     said: Mutex<Option<Instant>>,
@@ -46,8 +47,10 @@ impl Tls {
     /// # Errors
     /// When one cannot be read, or they do not fit together.
     pub fn load(files: TlsFiles) -> anyhow::Result<Self> {
+        // Taken before the files are read for use, so that a change in between is noticed.
+        let first = digests(&files);
         let current = RwLock::new(Arc::new(config(&files)?));
-        Ok(Self { files, current, said: Mutex::default() })
+        Ok(Self { files, first, current, said: Mutex::default() })
     }
 
     /// What accepts the next connection.
@@ -58,10 +61,11 @@ impl Tls {
     /// Reads the files again whenever one changes. Files that do not fit together change nothing: most likely the other one is still
     /// being written. Never ends.
     pub async fn follow(self: Arc<Self>) {
-        let mut used = digests(&self.files).await;
+        let mut used = self.first;
         loop {
             tokio::time::sleep(RELOAD_INTERVAL).await;
-            let now = digests(&self.files).await;
+            let files = self.files.clone();
+            let Ok(now) = tokio::task::spawn_blocking(move || digests(&files)).await else { continue };
             if now == used {
                 continue;
             }
@@ -127,8 +131,7 @@ fn certificates(file: &Path, flag: &str) -> anyhow::Result<Vec<CertificateDer<'s
     Ok(certificates)
 }
 
-async fn digests(files: &TlsFiles) -> Digests {
-    let files = [Some(files.certificate.clone()), Some(files.key.clone()), files.client_ca.clone()];
-    let read = move || files.map(|file| Some(Sha256::digest(fs::read(file?).ok()?).into()));
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+fn digests(files: &TlsFiles) -> Digests {
+    let files = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+    files.map(|file| Some(Sha256::digest(fs::read(file?).ok()?).into()))
 }

@@ -129,8 +129,8 @@ pub enum OpenError {
     },
     /// The write-ahead log belongs to another file than the one it is beside.
     #[error(
-        "{file} is not the file that {log} belongs to, and using both would damage it. If {file} is a backup that was put in place, \
-         remove {log} and the file ending in -shm, then start again. If both were moved here together, remove {lock}, then start again"
+        "{file} is not the file that {log} belongs to, or somebody else wrote to it; using both would damage it. If {file} is a backup that was put in place, \
+         remove {log} and the file ending in -shm, then start again. If both were moved here together, or another version of the store used both, remove {lock}, then start again"
     )]
     ForeignLog {
         /// The database file.
@@ -238,7 +238,11 @@ impl Database {
     /// it all.
     pub fn commit(&self, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) {
         match &self.engine {
-            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_ms),
+            Engine::Sqlite(sqlite) => {
+                let mut writing = sqlite.writing();
+                group::commit(&mut *writing, works, now_ms);
+                writing.bring_over();
+            }
         }
     }
 

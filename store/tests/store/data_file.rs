@@ -178,9 +178,20 @@ async fn killed_with_a_backup(data: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn p2_a_backup_beside_an_older_write_ahead_log_is_refused_with_the_remedy() {
+    is_refused_until_the_log_is_removed(|backup, data| fs::rename(backup, data).unwrap()).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn p2_a_backup_that_is_written_over_the_file_is_refused_too() {
+    let copy = |backup: &Path, data: &Path| assert!(fs::copy(backup, data).unwrap() > 0);
+    is_refused_until_the_log_is_removed(copy).await;
+}
+
+async fn is_refused_until_the_log_is_removed(restore: impl FnOnce(&Path, &Path)) {
     let (_directory, data) = directory();
     let backup = killed_with_a_backup(&data).await;
-    fs::rename(&backup, &data).unwrap();
+    restore(&backup, &data);
     let before = fs::read(&data).unwrap();
     let log = refusal(&data, &[]).await;
     assert!(log.contains("is not the file that") && log.contains("If both were moved here together"), "{log}");
@@ -206,6 +217,24 @@ async fn p2_a_file_that_was_moved_with_its_log_is_taken_up_once_the_lock_file_is
     let process = Process::start(&moved, &[]).await;
     let (_, page) = process.request("GET", "/v1/calls", &json!(null)).await.unwrap();
     assert_eq!(page["calls"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn p2_a_store_killed_at_any_time_takes_its_own_log_up() {
+    let (_directory, data) = directory();
+    // The log is brought into the file at 64 MiB, in the last round.
+    for round in 0..3 {
+        let process = Process::start(&data, &[]).await;
+        for number in 0..30 {
+            let mut push = push(PUSH_1, vec![]);
+            push["event"] = json!({"eventType": "callin", "raw": format!("{round} {number} {}", "x".repeat(1 << 20))});
+            assert_eq!(process.request("POST", "/v1/pushes", &push).await.unwrap().0, 200);
+        }
+        process.signal("-KILL");
+        process.end().await;
+    }
+    assert!(fs::metadata(&data).unwrap().len() > 32 << 20);
+    Process::start(&data, &[]).await.stop().await;
 }
 
 /// A file with some pages overwritten, and a store on it.

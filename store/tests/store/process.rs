@@ -25,6 +25,8 @@ pub struct Process {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     pub address: SocketAddr,
+    /// What was read of its log so far.
+    log: Vec<u8>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -69,7 +71,7 @@ impl Process {
         let line = timeout(PATIENCE, stdout.next_line()).await.unwrap().unwrap().unwrap();
         let address = line.strip_prefix("privatenumber-store listening on http").unwrap();
         let address = address.strip_prefix('s').unwrap_or(address).strip_prefix("://").unwrap().parse().unwrap();
-        Self { child, stdout, address, client: client(false) }
+        Self { child, stdout, address, log: Vec::new(), client: client(false) }
     }
 
     /// From now on requests are made over one connection of HTTP/2.
@@ -99,6 +101,18 @@ impl Process {
         answer["calls"][0].clone()
     }
 
+    /// Waits until the log says `text`.
+    pub async fn logged(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let log = &mut self.log;
+        let said = async {
+            while !String::from_utf8_lossy(log).contains(text) {
+                assert!(stderr.read_buf(log).await.unwrap() > 0, "{text}: {}", String::from_utf8_lossy(log));
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap();
+    }
+
     /// The id of the process.
     pub fn id(&self) -> u32 {
         self.child.id().unwrap()
@@ -121,9 +135,8 @@ impl Process {
     pub async fn end(mut self) -> (Option<i32>, String) {
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         assert_eq!(self.stdout.next_line().await.unwrap(), None, "one line on standard output and no more");
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
-        (status.code(), log)
+        self.child.stderr.take().unwrap().read_to_end(&mut self.log).await.unwrap();
+        (status.code(), String::from_utf8(self.log).unwrap())
     }
 }
 
@@ -270,7 +283,7 @@ async fn the_log_is_clean(http2: bool) {
         stderr.read_to_string(&mut log).await.unwrap();
         log
     });
-    let process = Process { child, stdout, address, client: client(http2) };
+    let process = Process { child, stdout, address, log: Vec::new(), client: client(http2) };
     process.push(PUSH_1, "+8617010000033-session").await;
     process.push(PUSH_2, "+8617010000033-session").await;
     let report = json!({"callId": "+8617010000033", "pushId": PUSH_1, "outcome": {"class": "answered", "status": 200}});

@@ -14,8 +14,6 @@ use crate::database::{EngineError, OpenError};
 const OWNER_ONLY: u32 = 0o600;
 /// What anybody else may do.
 const OTHERS: u32 = 0o077;
-/// More than a record ever has, bytes.
-const RECORD_MAX_BYTES: u64 = 4096;
 
 /// The file of an open database. Holds its lock, which the system gives back when the process ends, however that ends.
 ///
@@ -27,6 +25,8 @@ pub(super) struct DataFile {
     /// `None` once the database is closed.
     lock: Mutex<Option<File>>,
     known: Mutex<Known>,
+    /// What the lock file says of how the database file looks.
+    noted: Mutex<Option<Stamp>>,
     /// What SQLite reported when it found the file damaged.
     damage: OnceLock<String>,
 }
@@ -53,7 +53,22 @@ struct Record {
     host: String,
     /// The device is left out: its number may be another one after the machine was started again.
     inode: u64,
+    /// How the file looked when the store wrote to it last. `None` while it writes: then nobody can tell.
+    #[serde(default)]
+    stamp: Option<Stamp>,
 }
+
+/// What changes when somebody writes to a file. Of use until the machine is started again: whether a time outlives that is up to the
+/// file system.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Stamp {
+    boot: String,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+/// A record is written in one piece of so many bytes, so that it is whole also where the process is killed.
+const RECORD_BYTES: usize = 512;
 
 impl DataFile {
     /// Locks the database file at `path`, which exists, and sees that it can be used.
@@ -91,7 +106,7 @@ impl DataFile {
             mend_mode(&beside(&path, suffix));
         }
         let known = Mutex::new(Known { data, log: None });
-        Ok(Self { path, lock: Mutex::new(Some(lock)), known, damage: OnceLock::new() })
+        Ok(Self { path, lock: Mutex::new(Some(lock)), known, noted: Mutex::default(), damage: OnceLock::new() })
     }
 
     /// Where the file is.
@@ -103,13 +118,46 @@ impl DataFile {
     pub(super) fn record(&self) -> io::Result<()> {
         let known = Known { data: id(&self.path)?, log: id(&beside(&self.path, "-wal")).ok() };
         *lock(&self.known) = known;
+        let mut noted = lock(&self.noted);
+        *noted = stamp(&self.path);
+        self.write_record(noted.clone())
+    }
+
+    /// Notes in the lock file that the database file is about to change: SQLite is to move there what the write-ahead log holds.
+    pub(super) fn will_change(&self) {
+        self.note(lock(&self.noted), None);
+    }
+
+    /// Notes in the lock file how the database file looks after a change.
+    pub(super) fn has_changed(&self) {
+        self.note(lock(&self.noted), stamp(&self.path));
+    }
+
+    /// As [`DataFile::has_changed`], if another program has changed the file: one that writes to the database may move there what the log
+    /// holds.
+    pub(super) fn may_have_changed(&self) {
+        let noted = lock(&self.noted);
+        if noted.is_some() && *noted != stamp(&self.path) {
+            self.note(noted, stamp(&self.path));
+        }
+    }
+
+    fn note(&self, mut noted: MutexGuard<'_, Option<Stamp>>, stamp: Option<Stamp>) {
+        noted.clone_from(&stamp);
+        if let Err(error) = self.write_record(stamp) {
+            tracing::warn!(%error, "the lock file beside the database cannot be written");
+        }
+    }
+
+    fn write_record(&self, stamp: Option<Stamp>) -> io::Result<()> {
         let Some(file) = &mut *lock(&self.lock) else { return Ok(()) };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let record = Record { pid: std::process::id(), host, inode: known.data.inode };
-        file.set_len(0)?;
+        let inode = lock(&self.known).data.inode;
+        let mut record = serde_json::to_vec(&Record { pid: std::process::id(), host, inode, stamp })?;
+        record.resize(RECORD_BYTES - 1, b' ');
+        record.push(b'\n');
         file.rewind()?;
-        serde_json::to_writer(&mut *file, &record)?;
-        file.write_all(b"\n")?;
+        file.write_all(&record)?;
         file.sync_data()
     }
 
@@ -186,7 +234,7 @@ fn id(path: &Path) -> io::Result<FileId> {
 fn read(lock: &mut File) -> Option<Record> {
     let mut text = Vec::new();
     lock.rewind().ok()?;
-    lock.take(RECORD_MAX_BYTES).read_to_end(&mut text).ok()?;
+    lock.take(RECORD_BYTES as u64).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
@@ -202,11 +250,23 @@ fn foreign_log_of(path: &Path, lock_path: &Path, lock: &mut File) -> Option<Open
     let log = beside(path, "-wal");
     let log_is_empty = fs::metadata(&log).map_or(true, |log| log.len() == 0);
     let last = read(lock)?;
-    if log_is_empty || id(path).is_ok_and(|now| now.inode == last.inode) {
+    let is_the_same = id(path).is_ok_and(|now| now.inode == last.inode);
+    // Somebody may have written over the file: a copy keeps what it is copied to.
+    let is_unchanged = match (last.stamp, stamp(path)) {
+        (Some(last), Some(now)) => last == now || last.boot != now.boot,
+        _ => true,
+    };
+    if log_is_empty || (is_the_same && is_unchanged) {
         return None;
     }
     let [file, log, lock] = [path, &log, lock_path].map(|path| path.display().to_string());
     Some(OpenError::ForeignLog { file, log, lock })
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp { boot, bytes: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
 }
 
 /// Whether somebody other than the owner may do something with the file: its mode.

@@ -30,6 +30,9 @@ const JOURNAL_MAX_BYTES: i64 = 64 << 20;
 /// indexes change again and again, and are brought there once for many commits.
 const CHECKPOINT_PAGES: i64 = 16_000;
 
+/// After how many further pages it is tried again, where a reader kept them from being brought over.
+const CHECKPOINT_AGAIN_PAGES: i64 = 1_000;
+
 /// Pages the writing connection keeps in memory, KiB. The indexes are written at random places. More does not help: pages that are not
 /// here are in the system's memory, and SQLite walks over all it keeps at each commit in which the pages of an index were split.
 const CACHE_KIB: i64 = 8 << 10;
@@ -50,6 +53,8 @@ pub(crate) struct Writing {
     /// `None` once the database is closed, or when a connection was given up.
     connection: Option<Connection>,
     place: Place,
+    /// How many pages stayed in the write-ahead log when it was last brought over, because readers still needed the file as it was.
+    left: i64,
 }
 
 /// Where the database is.
@@ -78,7 +83,7 @@ impl Sqlite {
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: name.clone(), reason })?;
         file.record().map_err(|source| OpenError::File { file: name, source })?;
         let place = Place::File { file: Arc::clone(&file), busy_timeout: options.busy_timeout };
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place }));
+        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place, left: 0 }));
         let readers = Readers::of_file(file, options);
         Ok(Self { writing, readers })
     }
@@ -93,7 +98,7 @@ impl Sqlite {
             })
             .map_err(|error| OpenError::Engine { file: file(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: file(), reason })?;
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place: Place::Memory }));
+        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place: Place::Memory, left: 0 }));
         Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })
     }
 
@@ -110,7 +115,11 @@ impl Sqlite {
     /// Whether the file is in its place and was not found damaged.
     pub(crate) fn check_file(&self) -> Result<(), EngineError> {
         match &self.readers {
-            Readers::File(pool) => pool.file.check(),
+            Readers::File(pool) => {
+                pool.file.check()?;
+                pool.file.may_have_changed();
+                Ok(())
+            }
             Readers::Memory(_) => Ok(()),
         }
     }
@@ -147,15 +156,42 @@ impl Writing {
         Ok((&mut self.connection, file))
     }
 
+    /// Brings what the write-ahead log holds into the database file, once it is [`CHECKPOINT_PAGES`]. What readers still need stays. Noted
+    /// in the lock file, so that a start can tell a file that somebody else wrote over.
+    pub(crate) fn bring_over(&mut self) {
+        let (Some(connection), Place::File { file, .. }) = (&self.connection, &self.place) else { return };
+        let pages = |mode: &str| -> rusqlite::Result<i64> {
+            connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| {
+                let (log, done): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok(log.saturating_sub(done))
+            })
+        };
+        let due = CHECKPOINT_PAGES.max(self.left.saturating_add(CHECKPOINT_AGAIN_PAGES));
+        if !pages("NOOP").is_ok_and(|pages| pages >= due) {
+            return;
+        }
+        file.will_change();
+        match pages("PASSIVE") {
+            Ok(left) => self.left = left,
+            Err(error) => {
+                tracing::debug!(error = describe(&error), "the write-ahead log was not brought into the database file");
+            }
+        }
+        file.has_changed();
+    }
+
     fn close(&mut self) {
         let place = std::mem::replace(&mut self.place, Place::Closed);
         let connection = self.connection.take();
         let Place::File { file, .. } = place else { return };
-        if let Some(connection) = connection
-            && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
-            // Nothing is lost: the next start reads the write-ahead log.
-            tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
+        if let Some(connection) = connection {
+            file.will_change();
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                // Nothing is lost: the next start reads the write-ahead log.
+                tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
+            }
+            drop(connection);
+            file.has_changed();
         }
         file.unlock();
     }
@@ -190,7 +226,8 @@ fn configure_writer(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "full")?;
     // A backup or a long query holds the log back; it shrinks to this afterwards.
     connection.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // The store does it itself, see `Writing::bring_over`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
