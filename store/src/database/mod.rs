@@ -105,7 +105,7 @@ pub enum OpenError {
     },
     /// The engine cannot use the file.
     #[error(
-        "cannot use {file} as a database: {reason}; check that it is a database of this store, that its disk has room and that no other process locks it"
+        "cannot use {file} as a database: {reason}; check that it is a database of this store, that its disk has room and that no other process locks it; `privatenumber-store check` finds damage"
     )]
     Engine {
         /// The file.
