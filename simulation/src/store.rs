@@ -14,6 +14,7 @@ use privatenumber_contract::{CallView, ParkedView, paths};
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{Database, Keeping, Page};
 use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
 use privatenumber_store::writer::Writer;
@@ -75,6 +76,7 @@ impl Store {
             bytes: 4 * 1024 * 1024,
             time: Duration::from_secs(600),
             budget: Arc::new(Semaphore::new(256 * 1024 * 1024)),
+            slow: Arc::new(SlowBodies::new(usize::MAX)),
         };
         let router = router(Arc::new(App {
             database: database.clone(),

@@ -13,4 +13,5 @@ pub mod open_files;
 pub mod record;
 pub mod server;
 pub mod settings;
+pub mod tls;
 pub mod writer;

@@ -1,20 +1,25 @@
 //! Starts the store: reads its settings, logs, listens to signals.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use privatenumber_store::clock::Clock;
+use privatenumber_store::database::Database;
 use privatenumber_store::server;
-use privatenumber_store::settings::{LogFormat, Settings};
+use privatenumber_store::settings::{Arguments, Command, LogFormat, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let Arguments { settings, command } = Arguments::parse();
+    if let Some(Command::Check { data }) = command {
+        return check(&data);
+    }
     match start(settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -22,6 +27,24 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Checks the database file; the verdict is the last line.
+fn check(data: &Path) -> ExitCode {
+    let findings = Database::check(data, &mut |progress| {
+        let _ = writeln!(io::stderr(), "{progress}");
+    });
+    let mut stdout = io::stdout().lock();
+    for finding in &findings {
+        let _ = writeln!(stdout, "{finding}");
+    }
+    let data = data.display();
+    if findings.is_empty() {
+        let _ = writeln!(stdout, "OK: all of {data} was read and nothing is wrong");
+        return ExitCode::SUCCESS;
+    }
+    let _ = writeln!(stdout, "NOT OK: {} findings in {data}, see above", findings.len());
+    ExitCode::FAILURE
 }
 
 async fn start(settings: Settings) -> anyhow::Result<()> {
@@ -36,9 +59,10 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
+    let scheme = if settings.tls().is_some() { "https" } else { "http" };
     server::run(settings, Clock::system(), stop, |address| {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "privatenumber-store listening on http://{address}")
+        writeln!(stdout, "privatenumber-store listening on {scheme}://{address}")
             .and_then(|()| stdout.flush())
             .context("cannot write the address to standard output")
     })

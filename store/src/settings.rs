@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::RangedI64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::database::Keeping;
 use crate::http::token::Token;
+use crate::tls::TlsFiles;
 
 /// The store behind the Private Number Gateway.
 ///
 /// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
-/// listening on http://ADDRESS` on standard output once it serves; logs to standard error, as much as RUST_LOG says
+/// listening on http://ADDRESS` (https:// with --tls-cert) on standard output once it serves; logs to standard error, as much as RUST_LOG says
 /// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "privatenumber-store", version)]
@@ -39,6 +40,18 @@ pub struct Settings {
     /// File with the bearer token that requests to /v1/ must carry [default: none is needed]
     #[arg(long, env = "PRIVATENUMBER_STORE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// File with the certificate of the store, then those that lead to its CA, as PEM: serve https [default: http]
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the key of the certificate, as PEM
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the CAs whose clients may connect, as PEM [default: clients need no certificate]
+    #[arg(long, env = "PRIVATENUMBER_STORE_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
 
     /// Largest request body
     #[arg(long, env = "PRIVATENUMBER_STORE_BODY_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
@@ -84,6 +97,10 @@ pub struct Settings {
     #[arg(long, env = "PRIVATENUMBER_STORE_BUSY_TIMEOUT", default_value = "5", value_parser = seconds, value_name = "SECONDS")]
     pub busy_timeout: Duration,
 
+    /// Time to wait at the start for another store to let go of the file
+    #[arg(long, env = "PRIVATENUMBER_STORE_LOCK_WAIT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub lock_wait: Duration,
+
     /// Time in which /readyz must be able to commit
     #[arg(long, env = "PRIVATENUMBER_STORE_READY_TIMEOUT", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub ready_timeout: Duration,
@@ -91,6 +108,38 @@ pub struct Settings {
     /// Time in which the store must have stopped after a signal
     #[arg(long, env = "PRIVATENUMBER_STORE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub shutdown_timeout: Duration,
+}
+
+/// The program's arguments: without a command it serves.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "privatenumber-store", version)]
+pub struct Arguments {
+    /// How it serves.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read the whole database file and say what is wrong with it
+    ///
+    /// Checks modes, to whom the file belongs, its structure, references, and every value. Changes nothing, and may run while the store
+    /// serves. Says what it does on standard error and the verdict on standard output; the exit status is 0 where all is well.
+    Check {
+        /// SQLite file
+        #[arg(
+            long,
+            env = "PRIVATENUMBER_STORE_DATA",
+            default_value = "./data/privatenumber.sqlite3",
+            value_name = "FILE"
+        )]
+        data: PathBuf,
+    },
 }
 
 /// Form of log lines.
@@ -122,6 +171,12 @@ impl Settings {
     /// How long the store keeps what it may forget.
     pub fn keeping(&self) -> Keeping {
         Keeping { replay_days: self.replay_days, event_bytes: self.event_bytes }
+    }
+
+    /// The files of TLS, if it is asked for.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca.clone() })
     }
 
     /// The token that requests must carry, if one is set.
@@ -172,11 +227,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Settings, seconds};
+    use super::{Arguments, seconds};
 
     #[test]
     fn the_flags_fit_together() {
-        Settings::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 
     #[test]

@@ -87,6 +87,10 @@ fn attempt_over_conflicts<E: WriteEngine>(
                 works.iter_mut().for_each(|waiting| waiting.unit.forget());
             }
             Err(Failure::Engine(EngineError::Unavailable(reason))) => return Err(WriteError::Unavailable(reason)),
+            Err(Failure::Engine(EngineError::Damaged(reason))) => {
+                engine.is_damaged(&reason);
+                return Err(WriteError::Unavailable(reason));
+            }
             Err(Failure::Engine(EngineError::Statement(reason))) => return Err(WriteError::Refused(reason)),
             Err(Failure::Commit(error)) => return Err(error),
             Ok(dropped) => return Ok(dropped),

@@ -24,6 +24,9 @@ pub(crate) trait WriteEngine {
 
     /// Opens a write transaction.
     fn begin(&mut self) -> Result<Self::Transaction<'_>, EngineError>;
+
+    /// Notes that a statement found the database damaged: from now on `begin` fails.
+    fn is_damaged(&mut self, reason: &str);
 }
 
 /// Who holds a call's claim.

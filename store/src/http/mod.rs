@@ -8,7 +8,9 @@ mod operations;
 pub mod problem;
 mod pushes;
 mod query;
+mod registration;
 mod releases;
+pub mod slow;
 pub mod token;
 mod work;
 

@@ -4,6 +4,8 @@
 mod batches;
 mod bindings;
 mod claims;
+mod crowded;
+mod data_file;
 mod document;
 mod event_budget;
 mod failures;
@@ -19,4 +21,5 @@ mod release;
 mod replays;
 mod support;
 mod texts;
+mod tls;
 mod work;

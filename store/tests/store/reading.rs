@@ -104,11 +104,16 @@ async fn what_is_not_known_is_refused_by_name() {
     let store = Store::in_memory().await;
     let wrong = [
         ("/v1/calls?sate=pending", "`sate`: not known here; known are state, ak,"),
-        ("/v1/calls?%2B8617010000001=1", "`(a name not shown here)`: not known here"),
+        (
+            "/v1/calls?%2B8617010000001=1",
+            "the name of a parameter has something other than letters in it; it is not repeated here",
+        ),
         ("/v1/calls?state=done", "`state`: not one of pending, answered,"),
         ("/v1/calls?ak=X&ak=Y", "`ak`: there twice"),
         ("/v1/calls?ak=", "`ak`: empty"),
-        ("/v1/calls?from=yesterday", "`from`: not an integer; give epoch milliseconds"),
+        ("/v1/calls?from=yesterday", "`from`: not a whole number; give epoch milliseconds"),
+        ("/v1/calls?from=1646288530", "`from`: looks like epoch seconds; give epoch milliseconds"),
+        ("/v1/calls?to=1646288530", "`to`: looks like epoch seconds; give epoch milliseconds"),
         ("/v1/calls?from=2&to=2", "`to`: not after `from`"),
         ("/v1/calls?limit=0", "`limit`: not an integer from 1 to 500"),
         ("/v1/calls?limit=501", "`limit`: not an integer from 1 to 500"),

@@ -13,6 +13,7 @@ use privatenumber_contract::CallKey;
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{Database, Keeping, OpenOptions};
 use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::token::Token;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
@@ -113,7 +114,8 @@ impl Store {
     }
 
     pub async fn at_keeping(path: &Path, keeping: Keeping) -> Self {
-        let options = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2 };
+        let options =
+            OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2, lock_wait: Duration::from_secs(10) };
         Self::over(Database::open(path, &options).await.unwrap(), Oddities { keeping, ..Oddities::default() })
     }
 
@@ -136,6 +138,7 @@ impl Store {
                 bytes: oddities.body_bytes,
                 time: oddities.body_time,
                 budget: Arc::new(Semaphore::new(oddities.budget)),
+                slow: Arc::new(SlowBodies::new(usize::MAX)),
             },
             ready_timeout: Duration::from_secs(2),
             token: oddities.token.map(Token::new),

@@ -28,23 +28,43 @@ CREATE TABLE _sqlx_migrations (
     execution_time BIGINT NOT NULL
 )";
 
-/// Brings the tables up to date, in one transaction.
+/// Marks a file as one of this store, "PNGS"; see `application_id` in SQLite's file format. 0.1.0 left it at 0.
+pub(super) const APPLICATION_ID: i32 = 0x504e_4753;
+
+/// Whether the file is one of this store, or holds nothing yet.
+pub(super) fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let of_0_1_0 = "SELECT count(*) FROM sqlite_schema \
+                    WHERE type = 'table' AND name IN ('calls', 'bindings', 'parked', 'events', '_sqlx_migrations')";
+    let of_0_1_0: i64 = connection.query_row(of_0_1_0, [], |row| row.get(0))?;
+    Ok(id == APPLICATION_ID || (id == 0 && (tables == 0 || of_0_1_0 == 5)))
+}
+
+/// Brings the tables up to date, in one transaction, and marks the file as ours.
 ///
 /// # Errors
 /// What went wrong, in words without values.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
-    let latest = MIGRATIONS.last().map_or(0, |(version, _)| *version);
-    if version(connection, latest)? == latest {
+    let latest = latest();
+    let id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(|error| describe(&error))?;
+    if version(connection)? == latest && id == APPLICATION_ID {
         return Ok(());
     }
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| describe(&error))?;
     // Another process may have been here meanwhile.
-    let current = version(&transaction, latest)?;
+    let current = version(&transaction)?;
     for (version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > current) {
         apply(&transaction, *version, sql).map_err(|error| describe(&error))?;
     }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(|error| describe(&error))?;
     transaction.commit().map_err(|error| describe(&error))
+}
+
+fn latest() -> i64 {
+    MIGRATIONS.last().map_or(0, |(version, _)| *version)
 }
 
 fn apply(connection: &Connection, version: i64, sql: &str) -> rusqlite::Result<()> {
@@ -61,7 +81,11 @@ fn apply(connection: &Connection, version: i64, sql: &str) -> rusqlite::Result<(
 }
 
 /// The version of the tables; 0 where there are none.
-fn version(connection: &Connection, latest: i64) -> Result<i64, String> {
+///
+/// # Errors
+/// When a newer store made them, or they cannot be read.
+pub(super) fn version(connection: &Connection) -> Result<i64, String> {
+    let latest = latest();
     let read = || {
         let user_version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let exists = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'";

@@ -7,8 +7,9 @@ use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::file::DataFile;
 use super::signatures::{Change, Signatures};
-use super::{Writing, closed, describe, read};
+use super::{Place, Writing, closed, describe, is_damage, read};
 use crate::database::transaction::{
     BindingRow, CallRow, DueWork, Events, EventsDropped, GrantRow, LaterCdrDone, LaterCdrRow, NOBODY, Releasable,
     Renewal, ReplayRow, SignatureRow, Standing, StoredClaim, StoredSignature, TextRow, Transaction, WaitRow, WorksOf,
@@ -23,6 +24,8 @@ use crate::database::{CommitUnknown, EngineError};
 /// transaction is open.
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
+    /// `None` in memory.
+    file: Option<&'a DataFile>,
     signatures: &'a mut Signatures,
     /// What the transaction changes of the signatures.
     change: Option<Change>,
@@ -45,14 +48,22 @@ impl WriteEngine for Writing {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
-        self.connect()?;
-        let Self { connection, signatures, .. } = self;
+        let (connection, file, signatures) = self.connection()?;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, change: None }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, file, signatures, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
-            Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
+            Some(Err(error)) => Err(match EngineError::from(error) {
+                EngineError::Statement(reason) => EngineError::Unavailable(reason),
+                other => other,
+            }),
             None => Err(closed()),
+        }
+    }
+
+    fn is_damaged(&mut self, reason: &str) {
+        if let Place::File { file, .. } = &self.place {
+            file.is_damaged(reason);
         }
     }
 }
@@ -429,13 +440,22 @@ impl Transaction for SqliteTransaction<'_> {
         // After an error some or all of it may be in the write-ahead log; dropping `self` leaves nothing open.
         let commit = |connection: &Connection| connection.prepare_cached("COMMIT")?.execute([]);
         let error = match self.connection.as_ref().map(commit) {
-            Some(Ok(_)) => {
-                if let Some(change) = self.change.take() {
-                    self.signatures.committed(change);
+            // The file may have gone since the transaction began: then the next start does not find what was committed.
+            Some(Ok(_)) => match self.file.map_or(Ok(()), DataFile::check) {
+                Err(EngineError::Unavailable(reason)) => reason,
+                _ => {
+                    if let Some(change) = self.change.take() {
+                        self.signatures.committed(change);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
+            },
+            Some(Err(error)) => {
+                if let (Some(file), true) = (self.file, is_damage(&error)) {
+                    file.is_damaged(&describe(&error));
+                }
+                describe(&error)
             }
-            Some(Err(error)) => describe(&error),
             None => "the connection is gone".to_owned(),
         };
         self.signatures.forget();
