@@ -150,6 +150,12 @@ impl Configuration {
                 mutations.push(mutation.clone());
             }
         }
+        let filters = list(at(manager, "/http_filters")?)?;
+        let place = filters.iter().position(|filter| filter.get("name").is_some_and(|name| name == FILTER));
+        let behind = place.context("envoy.yaml has no filter")?.saturating_add(1);
+        filters.splice(behind..behind, list(at(&mut addition, "/http_filters")?)?.drain(..));
+        let elsewhere = at(&mut addition, "/typed_per_filter_config")?.clone();
+        put(at(manager, "/route_config/virtual_hosts/0")?, "typed_per_filter_config", elsewhere)?;
         let routes = list(at(manager, "/route_config/virtual_hosts/0/routes")?)?;
         routes.retain(|route| route.get("name").is_none_or(|name| name != PUSH_ROUTE));
         routes.splice(..0, list(at(&mut addition, "/routes")?)?.drain(..));
@@ -488,7 +494,7 @@ fn push(entries: &mut Value, value: Value) -> Result<()> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Configuration, HeadersMode};
+    use super::{Configuration, FILTER, HeadersMode};
     use crate::directory::Directory;
 
     #[test]
@@ -504,6 +510,23 @@ mod tests {
         let removals = mutations.as_array().unwrap().iter();
         let removals = removals.filter(|mutation| mutation["remove"] == "privatenumber-authenticated");
         assert_eq!(removals.count(), 1);
+    }
+
+    #[test]
+    fn pass_holds_a_push_behind_the_filter_until_it_is_complete_and_nothing_else() {
+        let mut configuration = Configuration::shipped().unwrap();
+        configuration.headers(HeadersMode::Pass).unwrap();
+        let buffered = configuration.per_connection_buffer_bytes().unwrap();
+        let manager = configuration.connection_manager().unwrap();
+        let filters = manager["http_filters"].as_array().unwrap();
+        let names: Vec<_> = filters.iter().map(|filter| filter["name"].as_str().unwrap()).collect();
+        assert_eq!(names, [FILTER, "envoy.filters.http.buffer", "envoy.filters.http.router"]);
+        assert_eq!(filters[1]["typed_config"]["max_request_bytes"], buffered);
+        let host = &manager["route_config"]["virtual_hosts"][0];
+        let name = "envoy.filters.http.buffer";
+        assert_eq!(host["typed_per_filter_config"][name]["disabled"], true);
+        let push = &host["routes"][0]["typed_per_filter_config"][name];
+        assert_eq!(push["buffer"]["max_request_bytes"], buffered);
     }
 
     #[test]
