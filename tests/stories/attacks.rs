@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use harness::configuration::{Configuration, HeadersMode};
 use harness::memory::Resident;
 use harness::raw::{self, http2};
-use harness::{http, open_files, wait};
+use harness::{http, open_files};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use privatenumber_sim::business::Temper;
@@ -16,7 +16,7 @@ use privatenumber_sim::huawei::push_body;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::{PATIENCE, World, cdrs};
+use crate::world::{World, cdrs};
 
 in_both_modes!(
     multi_thread;

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is run on this repository, with nothing but Rust and python3.
 
+mod attack;
 mod before;
 mod bench;
 mod build;
@@ -68,6 +69,14 @@ enum Task {
     /// Prints one line for each stage and at the end one line `test: N passed, N failed, N skipped`, in which a stage that
     /// holds no tests counts as one. What was skipped is named on the line before. The exit code is 0 if nothing failed.
     Test(TestArguments),
+    /// Make every attack on a gateway and its store that has a test, within ten minutes
+    ///
+    /// Prints one line for each attack and at the end one line `attack: N withstood, N broken`. docs/security.md lists them. The exit
+    /// code is 0 if all were withstood in time.
+    Attack {
+        #[command(flatten)]
+        envoy: OneEnvoy,
+    },
     /// Run the filter's core and the store's claims under one virtual clock and one seed, by the thousand seeds
     ///
     /// Checks the promises after every step; a seed that breaks one is printed and replays exactly. `-- --help` shows its own
@@ -145,6 +154,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => {
             return test::run(&arguments.envoy, arguments.compose, arguments.filter.as_deref());
         }
+        Task::Attack { envoy } => return attack::run(envoy.envoy.as_deref()),
         Task::Simulate(run) => return long_runs::simulate(&run.options).unwrap_or_else(|error| failed(&error)),
         Task::Chaos(run) => return long_runs::end_to_end("chaos", &run.options).unwrap_or_else(|error| failed(&error)),
         Task::Bench { record_instructions: true, .. } => bench::record_instructions(),
