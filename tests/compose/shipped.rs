@@ -68,7 +68,7 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
     stack.run(&["up", "--detach", "--no-build"])?;
     wait::until("the demonstration's binding to be registered", PATIENCE, async || {
         let row = stack.ask(2, &format!("/v1/bindings/{}", demo::SUBSCRIPTION_ID)).await?;
-        ensure!(row["origNum"] == "+8617010000011", "{row}");
+        ensure!(row["binding"]["origNum"] == "+8617010000011", "{row}");
         Ok(())
     })
     .await?;
