@@ -181,3 +181,50 @@ async fn until_stopped(running: &mut Running) -> Result<Option<(&'static str, St
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use clap::Parser;
+
+    use super::Options;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        Line::try_parse_from([&["up"], arguments].concat()).unwrap().options
+    }
+
+    #[test]
+    fn the_ports_are_those_of_envoy_yaml_unless_others_are_given() {
+        let ports = options(&[]).ports;
+        assert_eq!((ports.gateway, ports.admin, ports.store, ports.business), (10000, 9901, 8090, 8091));
+        let ports = options(&["--port", "1", "--admin-port", "2", "--store-port", "3", "--business-port", "4"]).ports;
+        assert_eq!((ports.gateway, ports.admin, ports.store, ports.business), (1, 2, 3, 4));
+        assert!(Line::try_parse_from(["up", "--port", "0"]).is_err(), "nobody would know the port");
+    }
+
+    #[test]
+    fn a_port_that_is_not_free_is_named_with_the_option_that_changes_it() {
+        let free = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [gateway, admin, store, business] = free.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        let text = [gateway, admin, store, business].map(|port| port.to_string());
+        let [g, a, s, b] = text.each_ref().map(String::as_str);
+        let asked = options(&["--port", g, "--admin-port", a, "--store-port", s, "--business-port", b]);
+        let [gateway_held, admin_held, store_held, business_held] = free;
+        drop((gateway_held, admin_held, store_held));
+        let error = asked.ports.check(false).unwrap_err().to_string();
+        assert!(error.contains(&format!("port {b} ")) && error.contains("--business-port"), "{error}");
+        asked.ports.check(true).unwrap();
+        drop(business_held);
+
+        let twice = options(&["--port", g, "--admin-port", a, "--store-port", a, "--no-business"]);
+        let error = twice.ports.check(true).unwrap_err().to_string();
+        assert!(error.contains("--store-port"), "{error}");
+    }
+}
