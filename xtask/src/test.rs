@@ -3,7 +3,7 @@
 mod containers;
 mod full_disk;
 mod panicking_helpers;
-mod report;
+pub mod report;
 mod versions;
 
 use std::fs;
