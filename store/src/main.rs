@@ -1,4 +1,4 @@
-//! Starts the store: reads its settings, logs, listens to signals.
+//! Starts the store: reads its settings, logs, listens to signals. Or imports CDRs into a running one.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -7,15 +7,19 @@ use anyhow::Context;
 use clap::Parser;
 use privatenumber_store::clock::Clock;
 use privatenumber_store::server;
-use privatenumber_store::settings::{LogFormat, Settings};
+use privatenumber_store::settings::{Command, LogFormat, Settings, Task};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
-    match start(settings).await {
+    let Command { task, settings } = Command::parse();
+    let result = match task {
+        None => start(settings).await,
+        Some(Task::ImportCdrs(import)) => import.run(&mut io::stdout(), &mut io::stderr()).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "privatenumber-store: {error:#}");

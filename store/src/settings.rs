@@ -2,23 +2,44 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::RangedI64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::database::Keeping;
 use crate::http::token::Token;
+use crate::import::Import;
 
 /// The store behind the Private Number Gateway.
 ///
-/// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
+/// Without a subcommand it serves. Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
 /// listening on http://ADDRESS` on standard output once it serves; logs to standard error, as much as RUST_LOG says
 /// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "privatenumber-store", version)]
+#[command(name = "privatenumber-store", version, args_conflicts_with_subcommands = true)]
+pub struct Command {
+    #[allow(missing_docs)]
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Task {
+    #[allow(missing_docs)]
+    ImportCdrs(Import),
+}
+
+// No doc comment for clap: it would replace that of the command.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// Address to listen on; port 0 takes any free one
     #[arg(long, env = "PRIVATENUMBER_STORE_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS:PORT")]
@@ -129,22 +150,31 @@ impl Settings {
     /// # Errors
     /// When it is set and cannot be read, or is empty.
     pub fn token(&self) -> anyhow::Result<Option<Token>> {
-        let (token, place) = if let Some(name) = &self.token_env {
-            let token = std::env::var(name)
-                .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
-            (token, format!("--token-env: the environment variable {name}"))
-        } else if let Some(file) = &self.token_file {
-            let place = format!("--token-file: {}", file.display());
-            (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
-        } else {
-            return Ok(None);
-        };
-        let token = token.trim();
-        if token.is_empty() {
-            bail!("{place} is empty; put the token there, or leave the flag out to need none");
-        }
-        Ok(Some(Token::new(token)))
+        let token = token_text(self.token_env.as_deref(), self.token_file.as_deref())?;
+        Ok(token.map(|token| Token::new(&token)))
     }
+}
+
+/// The token of the environment variable `token_env` or of `token_file`, if either is given.
+///
+/// # Errors
+/// When it is given and cannot be read, or is empty.
+pub(crate) fn token_text(token_env: Option<&str>, token_file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let (token, place) = if let Some(name) = token_env {
+        let token = std::env::var(name)
+            .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
+        (token, format!("--token-env: the environment variable {name}"))
+    } else if let Some(file) = token_file {
+        let place = format!("--token-file: {}", file.display());
+        (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
+    } else {
+        return Ok(None);
+    };
+    let token = token.trim();
+    if token.is_empty() {
+        bail!("{place} is empty; put the token there, or leave the flag out to need none");
+    }
+    Ok(Some(token.to_owned()))
 }
 
 /// A signature is looked for in as many tables.
@@ -172,11 +202,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Settings, seconds};
+    use super::{Command, seconds};
 
     #[test]
     fn the_flags_fit_together() {
-        Settings::command().debug_assert();
+        Command::command().debug_assert();
     }
 
     #[test]

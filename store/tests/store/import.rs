@@ -3,6 +3,7 @@
 use privatenumber_contract::limits;
 use serde_json::{Value, json};
 
+use crate::process::{PATIENCE, Process};
 use crate::support::{PUSH_1, PUSH_2, Store, WORKER_1, WORKER_2, answered, call, call_id, cdr, metric};
 
 const IMPORT: &str = "/v1/cdrs:import";
@@ -170,4 +171,97 @@ async fn an_import_that_is_too_large_or_misspelt_is_refused_as_a_whole() {
         assert!(detail.starts_with(start), "{detail}");
     }
     assert_eq!(import(&store, json!({"cdrs": []})).await, Vec::<Value>::new());
+}
+
+/// What the command prints: its exit status, standard output and standard error.
+struct Printed {
+    success: bool,
+    output: String,
+    log: String,
+}
+
+/// Imports a file of these bytes into the store at `address`.
+async fn import_file(address: &str, bytes: &[u8], flags: &[&str]) -> Printed {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cdrs");
+    std::fs::write(&file, bytes).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_privatenumber-store"));
+    command.arg("import-cdrs").arg(&file).args(["--store", address]).args(flags).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Printed { success: output.status.success(), output: text(output.stdout), log: text(output.stderr) }
+}
+
+#[tokio::test]
+async fn p1_a_file_is_imported_beside_the_running_store_and_again_without_effect() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Process::start(&directory.path().join("store"), &[]).await;
+    let address = format!("http://{}", store.address);
+    // More than one request takes, and a bad line among them.
+    let mut lines: Vec<String> = (0..1200).map(|number| cdr(&format!("s{number}")).to_string()).collect();
+    lines.insert(700, without("+8617010000001", "sessionId").to_string());
+    lines.insert(3, "{\"sessionId\":+8617010000001}".to_owned());
+    let file = lines.join("\n");
+    let first = import_file(&address, file.as_bytes(), &["--ak", "A", "--release"]).await;
+    assert_eq!(
+        first.output, "imported 1200 (gateways call back for them), already there 0, unusable 2\n",
+        "{}",
+        first.log
+    );
+    assert!(!first.success, "a CDR is not in the store");
+    assert!(first.log.contains("line 4: not JSON (column 14)"), "{}", first.log);
+    assert!(first.log.contains("line 702: /sessionId: expected a text"), "{}", first.log);
+    assert!(first.log.contains("2 of 1202 CDRs are unusable; correct the lines named above"), "{}", first.log);
+    assert!(!first.log.contains("8617010000001"), "{}", first.log);
+
+    lines.retain(|line| !line.contains("8617010000001\"}") && !line.starts_with("{\"sessionId\":+"));
+    lines.retain(|line| line.contains("\"sessionId\""));
+    let again = import_file(&address, format!("[{}]", lines.join(",\n")).as_bytes(), &["--ak", "B"]).await;
+    assert_eq!(again.output, "imported 0 (recorded only), already there 1200, unusable 0\n", "{}", again.log);
+    assert!(again.success);
+    let (_, works) =
+        store.request("POST", "/v1/work:take", &json!({"pushId": WORKER_1, "most": 50, "ttlMs": 1000})).await.unwrap();
+    assert_eq!((works["calls"].as_array().unwrap().len(), &works["worksWaiting"]), (50, &json!(1000)));
+    store.stop().await;
+}
+
+#[tokio::test]
+async fn a_table_in_gbk_is_imported_for_its_application() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Process::start(&directory.path().join("store"), &[]).await;
+    let address = format!("http://{}", store.address);
+    let table = b"sessionId,icid,userData,callInTime,direction,callerNum\n\
+                  s1,icid,\xd6\xd0\xce\xc4,2027-01-15 07:58:30,1,+8617010000011\n";
+    let printed = import_file(&address, table, &["--app-key", "app", "--ak", "A"]).await;
+    assert_eq!(printed.output, "imported 1 (recorded only), already there 0, unusable 0\n", "{}", printed.log);
+    let (_, call) = store.request("GET", &format!("/v1/calls/{}", call_id("s1")), &Value::Null).await.unwrap();
+    let record = &call["record"];
+    assert_eq!(
+        (&record["userData"], &record["ak"], &record["origNum"], &record["callinTime"]),
+        (&json!("中文"), &json!("A"), &json!("+8617010000011"), &json!(1_800_000_000_000_i64 - 90_000))
+    );
+    let printed = import_file(&address, "会话,icid\ns1,i".as_bytes(), &[]).await;
+    assert!(printed.log.contains("line 1: no column `sessionId`"), "{}", printed.log);
+    store.stop().await;
+}
+
+#[tokio::test]
+async fn an_import_that_the_store_does_not_take_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "secret\n").unwrap();
+    let token = token.to_str().unwrap();
+    let store = Process::start(&directory.path().join("store"), &["--token-file", token]).await;
+    let address = format!("http://{}", store.address);
+    let file = cdr("s1").to_string();
+    let refused = import_file(&address, file.as_bytes(), &[]).await;
+    assert!(refused.log.contains("give the store's token with --token-file"), "{}", refused.log);
+    assert!(refused.log.contains("stopped after 0 of 1 CDRs"), "{}", refused.log);
+    assert!(!refused.success);
+    let taken = import_file(&address, file.as_bytes(), &["--token-file", token]).await;
+    assert_eq!(taken.output, "imported 1 (recorded only), already there 0, unusable 0\n", "{}", taken.log);
+    assert!(taken.success);
+    let misspelt = import_file("https://store.example", file.as_bytes(), &[]).await;
+    assert!(misspelt.log.contains("--store: not an address like http://127.0.0.1:8090"), "{}", misspelt.log);
+    store.stop().await;
 }
