@@ -23,14 +23,11 @@ pub(super) fn entries(text: &str) -> anyhow::Result<Vec<Entry<'_>>> {
         ','
     };
     let mut reader = Reader { text, place: 0, line: 1, separator };
-    let header = loop {
-        match reader.record() {
-            None => bail!("it is empty"),
-            Some(Record { cells: None, line, .. }) => bail!("line {line}: quotation marks do not match"),
-            Some(Record { cells: Some(cells), line, .. }) => break (line, cells),
-        }
+    let (line, names) = match reader.record() {
+        None => bail!("it is empty"),
+        Some(Record { cells: None, line, .. }) => bail!("line {line}: quotation marks do not match"),
+        Some(Record { cells: Some(cells), line, .. }) => (line, cells),
     };
-    let (line, names) = header;
     let names: Vec<String> = names.iter().map(|name| name.trim().to_owned()).collect();
     for needed in NEEDED {
         if !names.iter().any(|name| name == needed) {
