@@ -173,6 +173,23 @@ async fn an_import_that_is_too_large_or_misspelt_is_refused_as_a_whole() {
     assert_eq!(import(&store, json!({"cdrs": []})).await, Vec::<Value>::new());
 }
 
+/// What the store of 0.1.0 goes by: the class, and an outcome whose reason it knows.
+#[tokio::test]
+async fn p3_a_store_of_0_1_0_can_read_an_imported_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store");
+    let store = Store::at(&file).await;
+    assert_eq!(import(&store, json!({"cdrs": [cdr("s1")]})).await, [imported("s1")]);
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let read = "SELECT outcome_class, outcome ->> 'class', outcome ->> 'reason' FROM calls";
+    let texts = connection.query_row(read, [], |row| Ok([row.get::<_, String>(0)?, row.get(1)?, row.get(2)?])).unwrap();
+    assert_eq!(texts, ["skipped", "skipped", "no_callback"]);
+
+    assert_eq!(store.call(&call_id("s1")).await["outcome"]["reason"], "imported");
+    store.release(&[&call_id("s1")]).await;
+    assert_eq!(store.call(&call_id("s1")).await["history"][0]["outcome"]["reason"], "imported");
+}
+
 /// What the command prints: its exit status, standard output and standard error.
 struct Printed {
     success: bool,
