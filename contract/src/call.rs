@@ -110,9 +110,9 @@ pub struct CallView {
     /// How it waits; absent in every other state than `waiting`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
-    /// The push that holds the claim. All zeros while the call waits: nobody holds it.
+    /// The push that holds the claim. All zeros while nobody holds it: the call waits, or was imported and not released.
     pub push_id: PushId,
-    /// When the gateway received that push, epoch milliseconds.
+    /// When the gateway received that push, or the store the imported CDR, epoch milliseconds.
     pub received_at: i64,
     /// When the store committed the call, epoch milliseconds.
     pub recorded_at: i64,

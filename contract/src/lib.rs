@@ -8,6 +8,7 @@
 mod batch;
 mod binding;
 mod call;
+mod import;
 pub mod limits;
 mod outcome;
 pub mod paths;
@@ -24,6 +25,7 @@ pub use call::{
     CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
     ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,
 };
+pub use import::{ImportAnswer, ImportRequest, ImportResult};
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};

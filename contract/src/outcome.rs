@@ -64,6 +64,8 @@ pub enum Skipped {
     NoBinding,
     /// The record's `ak` has no callback configured.
     NoCallback,
+    /// No push brought the call: an operator imported its CDR and did not ask for a callback.
+    Imported,
 }
 
 /// One outcome as the gateway reports it.

@@ -1,4 +1,4 @@
-//! Starts the store: reads its settings, logs, listens to signals.
+//! Starts the store: reads its settings, logs, listens to signals. Or reads a database file and says what is wrong with it; or imports CDRs into a running store.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -17,10 +17,12 @@ use tracing_subscriber::filter::LevelFilter;
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { settings, command } = Arguments::parse();
-    if let Some(Command::Check { data }) = command {
-        return check(&data);
-    }
-    match start(settings).await {
+    let result = match command {
+        None => start(settings).await,
+        Some(Command::Check { data }) => return check(&data),
+        Some(Command::ImportCdrs(import)) => import.run(&mut io::stdout(), &mut io::stderr()).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "privatenumber-store: {error:#}");

@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::database::{
-    BindingDone, OutcomeResult, OutcomesDone, ParkedReleaseResult, PushDone, ReleaseResult, WaitingCalls, WorksDone,
-    WriteError,
+    BindingDone, ImportDone, OutcomeResult, OutcomesDone, ParkedReleaseResult, PushDone, ReleaseResult, WaitingCalls,
+    WorksDone, WriteError,
 };
 
 type Label = [(&'static str, &'static str); 1];
@@ -36,6 +36,7 @@ pub struct Metrics {
     skipped: Counter,
     releases: Family<Label, Counter>,
     parked_releases: Family<Label, Counter>,
+    imports: Family<Label, Counter>,
     works_taken: Counter,
     works_waiting: Gauge,
     waiting: Family<Label, Gauge>,
@@ -68,6 +69,7 @@ impl Default for Metrics {
             skipped: Counter::default(),
             releases: Family::default(),
             parked_releases: Family::default(),
+            imports: Family::default(),
             works_taken: Counter::default(),
             works_waiting: Gauge::default(),
             waiting: Family::default(),
@@ -125,6 +127,7 @@ impl Metrics {
             "Parked CDRs that were to be released, by result",
             self.parked_releases.clone(),
         );
+        registry.register("imports", "CDRs that were to be imported, by result", self.imports.clone());
         registry.register("works_taken", "Works in the answers to workers", self.works_taken.clone());
         registry.register(
             "works_waiting",
@@ -223,6 +226,23 @@ impl Metrics {
             ParkedReleaseResult::CallExists { .. } | ParkedReleaseResult::NotParked => "refused",
         };
         count(&self.parked_releases, "result", result, 1);
+    }
+
+    /// CDRs were imported.
+    pub fn calls_imported(&self, done: &[ImportDone]) {
+        for done in done {
+            let result = match done {
+                ImportDone::Imported => "imported",
+                ImportDone::AlreadyThere => "already_there",
+                ImportDone::NobodyToCallBack => "unusable",
+            };
+            count(&self.imports, "result", result, 1);
+        }
+    }
+
+    /// So many CDRs were to be imported and cannot be read.
+    pub fn imports_unreadable(&self, cdrs: u64) {
+        count(&self.imports, "result", "unusable", cdrs);
     }
 
     /// A worker was granted works.

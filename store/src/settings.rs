@@ -2,24 +2,38 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::RangedI64ValueParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::database::Keeping;
 use crate::http::token::Token;
+use crate::import::Import;
 use crate::tls::TlsFiles;
 
 /// The store behind the Private Number Gateway.
 ///
-/// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
+/// Without a command it serves. Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
 /// listening on http://ADDRESS` (https:// with --tls-cert) on standard output once it serves; logs to standard error, as much as RUST_LOG says
 /// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "privatenumber-store", version)]
+#[command(name = "privatenumber-store", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub settings: Settings,
+
+    #[allow(missing_docs)]
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+// No doc comment for clap: it would replace that of the program.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// Address to listen on; port 0 takes any free one
     #[arg(long, env = "PRIVATENUMBER_STORE_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS:PORT")]
@@ -110,19 +124,6 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
 }
 
-/// The program's arguments: without a command it serves.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "privatenumber-store", version)]
-pub struct Arguments {
-    /// How it serves.
-    #[command(flatten)]
-    pub settings: Settings,
-
-    /// What to do instead of serving.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
 /// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -140,6 +141,8 @@ pub enum Command {
         )]
         data: PathBuf,
     },
+    #[allow(missing_docs)]
+    ImportCdrs(Import),
 }
 
 /// Form of log lines.
@@ -184,22 +187,31 @@ impl Settings {
     /// # Errors
     /// When it is set and cannot be read, or is empty.
     pub fn token(&self) -> anyhow::Result<Option<Token>> {
-        let (token, place) = if let Some(name) = &self.token_env {
-            let token = std::env::var(name)
-                .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
-            (token, format!("--token-env: the environment variable {name}"))
-        } else if let Some(file) = &self.token_file {
-            let place = format!("--token-file: {}", file.display());
-            (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
-        } else {
-            return Ok(None);
-        };
-        let token = token.trim();
-        if token.is_empty() {
-            bail!("{place} is empty; put the token there, or leave the flag out to need none");
-        }
-        Ok(Some(Token::new(token)))
+        let token = token_text(self.token_env.as_deref(), self.token_file.as_deref())?;
+        Ok(token.map(|token| Token::new(&token)))
     }
+}
+
+/// The token of the environment variable `token_env` or of `token_file`, if either is given.
+///
+/// # Errors
+/// When it is given and cannot be read, or is empty.
+pub(crate) fn token_text(token_env: Option<&str>, token_file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let (token, place) = if let Some(name) = token_env {
+        let token = std::env::var(name)
+            .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
+        (token, format!("--token-env: the environment variable {name}"))
+    } else if let Some(file) = token_file {
+        let place = format!("--token-file: {}", file.display());
+        (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
+    } else {
+        return Ok(None);
+    };
+    let token = token.trim();
+    if token.is_empty() {
+        bail!("{place} is empty; put the token there, or leave the flag out to need none");
+    }
+    Ok(Some(token.to_owned()))
 }
 
 /// A signature is looked for in as many tables.

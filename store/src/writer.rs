@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
-    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone,
-    PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work, WorksDone, WriteError,
+    BindingDone, BindingWork, Database, ImportDone, ImportWork, OutcomeResult, OutcomesDone, ParkedReleaseResult,
+    ParkedReleaseWork, PushDone, PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work,
+    WorksDone, WriteError,
 };
 use crate::metrics::Metrics;
 
@@ -55,6 +56,7 @@ enum Requested {
     Binding(Box<Slot<BindingWork>>, oneshot::Sender<Outcome<BindingWork>>),
     Release(Slot<ReleaseWork>, oneshot::Sender<Outcome<ReleaseWork>>),
     ParkedRelease(Slot<ParkedReleaseWork>, oneshot::Sender<Outcome<ParkedReleaseWork>>),
+    Import(Slot<ImportWork>, oneshot::Sender<Outcome<ImportWork>>),
     Works(Slot<WorkRequest>, oneshot::Sender<Outcome<WorkRequest>>),
     Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
 }
@@ -158,6 +160,14 @@ impl Writer {
         share: Share,
     ) -> Result<ParkedReleaseResult, QueueError> {
         Ok(self.submit(1, share, |reply| Requested::ParkedRelease(Slot::new(work), reply)).await??)
+    }
+
+    /// Records calls that no push brought. Returns what became of each, in their order.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn import(&self, work: ImportWork, share: Share) -> Result<Vec<ImportDone>, QueueError> {
+        Ok(self.submit(1, share, |reply| Requested::Import(Slot::new(work), reply)).await??)
     }
 
     /// Grants works to a worker.
@@ -347,6 +357,7 @@ impl Job {
             Requested::Binding(_, reply) => reply.waits(),
             Requested::Release(_, reply) => reply.waits(),
             Requested::ParkedRelease(_, reply) => reply.waits(),
+            Requested::Import(_, reply) => reply.waits(),
             Requested::Works(_, reply) => reply.waits(),
             Requested::Readiness(_, reply) => reply.waits(),
         }
@@ -362,6 +373,7 @@ impl Job {
             Requested::Binding(slot, reply) => (Unit::Binding(slot), reply),
             Requested::Release(slot, reply) => (Unit::Release(slot), reply),
             Requested::ParkedRelease(slot, reply) => (Unit::ParkedRelease(slot), reply),
+            Requested::Import(slot, reply) => (Unit::Import(slot), reply),
             Requested::Works(slot, reply) => (Unit::Works(slot), reply),
             Requested::Readiness(slot, reply) => (Unit::Readiness(slot), reply),
         };
@@ -404,6 +416,12 @@ impl Job {
             Requested::ParkedRelease(slot, reply) => {
                 if let Some(Ok(released)) = &slot.result {
                     metrics.parked_released(released);
+                }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Import(slot, reply) => {
+                if let Some(Ok(done)) = &slot.result {
+                    metrics.calls_imported(done);
                 }
                 let _ = reply.send(result(slot, metrics));
             }

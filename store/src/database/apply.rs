@@ -2,7 +2,7 @@
 //!
 //! All works of a group wait at the same moment, so nobody can tell in which order they are done. Registrations come first, so that a
 //! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then releases, so that
-//! the push they retire is a duplicate as well; then pushes; and works are granted last, so that a worker is given what just became one.
+//! the push they retire is a duplicate as well; then pushes; then imports, so that a call which a push brings too is called back; and works are granted last, so that a worker is given what just became one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,6 +14,7 @@ use privatenumber_contract::{
 use serde_json::value::RawValue;
 
 use super::EngineError;
+use super::import::apply_imports;
 use super::later_cdrs::LaterCdrs;
 use super::release::{apply_parked_releases, apply_releases};
 use super::replays::Replays;
@@ -34,7 +35,7 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     replay_days: u32,
 ) -> Result<Events, EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut releases, mut parked_releases, mut takes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut releases, mut parked_releases, mut imports, mut takes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for unit in units {
         match unit {
             Unit::Push(slot) => pushes.push(&mut **slot),
@@ -42,6 +43,7 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
             Unit::Binding(slot) => bindings.push(&mut **slot),
             Unit::Release(slot) => releases.push(&mut **slot),
             Unit::ParkedRelease(slot) => parked_releases.push(&mut **slot),
+            Unit::Import(slot) => imports.push(&mut **slot),
             Unit::Works(slot) => takes.push(&mut **slot),
             Unit::Readiness(slot) => checks.push(&mut **slot),
         }
@@ -63,6 +65,9 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     } else {
         apply_pushes(transaction, &mut pushes, now_ms, replay_days)?
     };
+    if !imports.is_empty() {
+        apply_imports(transaction, &mut imports, now_ms)?;
+    }
     if !takes.is_empty() {
         apply_takes(transaction, &mut takes, now_ms)?;
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod group;
+mod import;
 mod keeping;
 mod later_cdrs;
 mod query;
@@ -24,9 +25,9 @@ pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, Wa
 use transaction::ReadEngine;
 pub(crate) use work::SCHEMES;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
-    ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
-    ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
+    BindingDone, BindingWork, CallDone, CallWork, ImportDone, ImportWork, Lasts, NewCall, NotKept, NotReleasable,
+    OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received,
+    ReleaseResult, ReleaseWork, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
 
 /// Why a work was not committed.

@@ -121,6 +121,7 @@ mod tests {
             (None, not_sent(NotSent::Erased), refused(NotReleasable::Erased)),
             (None, Some(Outcome::Skipped { reason: Skipped::NoBinding }), released),
             (None, Some(Outcome::Skipped { reason: Skipped::NoCallback }), released),
+            (None, Some(Outcome::Skipped { reason: Skipped::Imported }), released),
             (None, Some(Outcome::Answered { status: 503 }), refused(NotReleasable::Answered)),
             (None, Some(Outcome::MaybeSent { reason: MaybeSent::Timeout }), refused(NotReleasable::MaybeSent)),
             (None, None, refused(NotReleasable::Pending)),

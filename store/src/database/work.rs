@@ -47,6 +47,11 @@ impl Work for ParkedReleaseWork {
     type Done = ParkedReleaseResult;
 }
 
+impl Work for ImportWork {
+    /// What became of each call, in their order.
+    type Done = Vec<ImportDone>;
+}
+
 /// Works for a worker to take.
 impl Work for WorkRequest {
     type Done = WorksDone;
@@ -89,6 +94,8 @@ pub enum Unit<'a> {
     Release(&'a mut Slot<ReleaseWork>),
     /// Make a call of a parked CDR.
     ParkedRelease(&'a mut Slot<ParkedReleaseWork>),
+    /// Record calls that no push brought.
+    Import(&'a mut Slot<ImportWork>),
     /// Grant works to a worker.
     Works(&'a mut Slot<WorkRequest>),
     /// Write something trivial.
@@ -104,6 +111,7 @@ macro_rules! with_slot {
             Unit::Binding($slot) => $done,
             Unit::Release($slot) => $done,
             Unit::ParkedRelease($slot) => $done,
+            Unit::Import($slot) => $done,
             Unit::Works($slot) => $done,
             Unit::Readiness($slot) => $done,
         }
@@ -343,6 +351,26 @@ pub enum ParkedReleaseResult {
     NotParked,
 }
 
+/// Calls of CDRs that an operator imports.
+#[derive(Clone, Debug)]
+pub struct ImportWork {
+    /// The calls.
+    pub calls: Vec<NewCall>,
+    /// Whether a worker is to call back for those that are new.
+    pub release: bool,
+}
+
+/// What the import of one call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImportDone {
+    /// It is recorded.
+    Imported,
+    /// It was there already.
+    AlreadyThere,
+    /// It was to be released, and neither a binding row nor the request says whose it is. Nothing is recorded.
+    NobodyToCallBack,
+}
+
 /// What a worker was granted.
 #[derive(Clone, Debug, Default)]
 pub struct WorksDone {
@@ -538,11 +566,11 @@ impl NewCall {
         }
     }
 
-    /// A call of a CDR that was read again.
+    /// A call of a CDR that the store itself has read.
     ///
     /// # Errors
-    /// [`NotKept`] where it still cannot be recorded.
-    pub fn of_parked(report: &CallReport<'_>) -> Result<Self, NotKept> {
+    /// [`NotKept`] where it cannot be recorded.
+    pub fn of_cdr(report: &CallReport<'_>) -> Result<Self, NotKept> {
         match unusable("", report) {
             Some(reason) => Err(NotKept(reason)),
             None => Ok(Self::new(report.key().id(), report)),

@@ -4,6 +4,7 @@ mod batches;
 mod bindings;
 pub mod body;
 mod calls;
+mod imports;
 mod operations;
 pub mod problem;
 mod pushes;
@@ -67,7 +68,7 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 17] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
@@ -77,6 +78,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
         ("/v1/calls", get(calls::list)),
         ("/v1/calls/{callId}", get(calls::one)),
         ("/v1/calls:release", post(releases::calls)),
+        ("/v1/cdrs:import", post(imports::cdrs)),
         ("/v1/parked", get(calls::parked)),
         (PARKED_RELEASE, post(releases::parked)),
         ("/v1/events", get(calls::events)),
@@ -97,8 +99,8 @@ const PARKED_RELEASE_ROUTE: &str = "/v1/parked/{release}";
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 16] {
-    static PATHS: LazyLock<[&str; 16]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 17] {
+    static PATHS: LazyLock<[&str; 17]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -179,6 +181,7 @@ mod tests {
             paths::WORK_TAKE,
             paths::CALLS,
             paths::CALLS_RELEASE,
+            paths::CDRS_IMPORT,
             paths::PARKED,
             paths::EVENTS,
             paths::REPLAYS,

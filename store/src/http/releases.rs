@@ -114,7 +114,7 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
     Ok(app.database.releasable(&filter, *most, app.clock.now_ms()).await?)
 }
 
-fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
     match text {
         Some("") => Err(invalid(format!("`{name}`: empty; give a value or leave it out"))),
         Some(text) if text.len() > limits::KEY_PART_BYTES => {
@@ -179,7 +179,7 @@ pub(super) async fn parked(
     let bytes = cdr.as_ref().map_or(kept.bytes.expose().as_slice(), |cdr| cdr.as_bytes());
     let report = read_cdr(bytes, &kept.app_key, ak.as_deref().or(kept.ak.as_deref()), 0);
     let call = match report {
-        Ok(report) => NewCall::of_parked(&report).map_err(|NotKept(why)| unusable(corrected, &why))?,
+        Ok(report) => NewCall::of_cdr(&report).map_err(|NotKept(why)| unusable(corrected, &why))?,
         Err(why) => return Err(unusable(corrected, &why.to_string())),
     };
     let work = ParkedReleaseWork { number, received_at: kept.received_at, call: Box::new(call) };

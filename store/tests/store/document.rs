@@ -176,6 +176,7 @@ async fn every_answer_of_the_document_comes_about() {
         ("PUT /v1/bindings/{subscriptionId}", "PUT", "/v1/bindings/binding-1", json!({"ak": "A"})),
         ("POST /v1/work:take", "POST", "/v1/work:take", json!({"pushId": PUSH_1, "most": 1, "ttlMs": 1})),
         ("POST /v1/calls:release", "POST", "/v1/calls:release", json!({"callIds": [call_id("session")]})),
+        ("POST /v1/cdrs:import", "POST", "/v1/cdrs:import", json!({"cdrs": [cdr("imported")]})),
         ("POST /v1/parked/{number}:release", "POST", "/v1/parked/1:release", json!({"cdr": cdr("parked")})),
     ];
     let mut with_parked = push(PUSH_1, vec![]);

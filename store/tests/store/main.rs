@@ -12,6 +12,7 @@ mod failures;
 mod full_disk;
 mod held;
 mod http2;
+mod import;
 mod later_cdrs;
 mod outcomes;
 mod process;

@@ -1,9 +1,11 @@
 //! The SQL that reads.
 
+use std::borrow::Cow;
+
 use privatenumber_contract::{
     CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr, NotSent,
-    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Wait, WaitFor,
-    Warning,
+    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Skipped, Wait,
+    WaitFor, Warning,
 };
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -46,6 +48,9 @@ const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, dupl
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 const REPLAYS: &str = "SELECT number, app_key, scheme, push_id, received_at, first_push_id, first_received_at, parked, \
                        call_ids FROM replays WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+
+/// How the outcome of an imported call stands in the tables. A store of 0.1.0, which knows no such reason, reads another one in it.
+const IMPORTED: &str = r#"{"class":"skipped","reason":"no_callback","imported":true}"#;
 
 impl ReadEngine for Sqlite {
     async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
@@ -513,8 +518,18 @@ pub(super) fn push_id(value: ValueRef<'_>) -> Result<PushId, EngineError> {
 /// An outcome as it stands in the tables.
 pub(super) fn outcome(value: ValueRef<'_>) -> Result<Option<Outcome>, EngineError> {
     let unreadable = |_| EngineError::Statement("column outcome cannot be read".to_owned());
-    let text = value.as_str_or_null().map_err(unreadable)?;
-    text.map(serde_json::from_str).transpose().map_err(EngineError::corrupt)
+    match value.as_str_or_null().map_err(unreadable)? {
+        Some(IMPORTED) => Ok(Some(Outcome::Skipped { reason: Skipped::Imported })),
+        text => text.map(serde_json::from_str).transpose().map_err(EngineError::corrupt),
+    }
+}
+
+/// An outcome, as it stands in the tables.
+pub(super) fn outcome_text(outcome: &Outcome) -> Result<Cow<'static, str>, EngineError> {
+    match outcome {
+        Outcome::Skipped { reason: Skipped::Imported } => Ok(IMPORTED.into()),
+        outcome => serde_json::to_string(outcome).map(Cow::Owned).map_err(EngineError::corrupt),
+    }
 }
 
 /// What a call waits for, as it stands in the tables.

@@ -316,7 +316,7 @@ impl Transaction for SqliteTransaction<'_> {
         let mut statement = self.prepare(WRITE_OUTCOME)?;
         let mut written = Vec::with_capacity(reports.len());
         for report in reports {
-            let outcome = serde_json::to_string(&report.outcome).map_err(EngineError::corrupt)?;
+            let outcome = read::outcome_text(&report.outcome)?;
             let changed = statement.execute(params![
                 outcome_class(&report.outcome),
                 outcome,
