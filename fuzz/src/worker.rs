@@ -51,7 +51,7 @@ impl Setting {
                 "concurrency": self.concurrency, "signing_secrets": [{"value": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}],
             }],
             "store": {
-                "outcome_batch_size": 3, "push_batch_size": 3, "token": {"value": "fictitious-token-0001"},
+                "outcome_batch_size": 3, "push_batch_size": 3, "claim_deadline_seconds": 86_400, "token": {"value": "fictitious-token-0001"},
             },
             "limits": {"max_body_bytes": 65_536, "pending_calls": 10_000},
         });

@@ -243,11 +243,10 @@ impl Dispatcher {
         self.replies.len() < before
     }
 
-    /// Room for a push of `calls` calls whose claim request has `bytes` bytes and whose application's business is `ak`;
-    /// `None` where there is none and the push must be answered 503.
-    pub fn admit(&mut self, calls: usize, bytes: usize, ak: Option<&str>) -> Option<Permit> {
-        let business = ak.and_then(|ak| self.config.businesses.index_of(ak));
-        if let Some(permit) = self.admission.admit(calls, bytes, business) {
+    /// Room for a push of `calls` calls whose claim request has `bytes` bytes; `None` where there is none and the push must be answered
+    /// 503.
+    pub fn admit(&mut self, calls: usize, bytes: usize) -> Option<Permit> {
+        if let Some(permit) = self.admission.admit(calls, bytes) {
             return Some(permit);
         }
         // What was never asked for and is awaited by nobody gives way first: nobody was promised anything.
@@ -257,7 +256,7 @@ impl Dispatcher {
             return None;
         }
         self.journal.push(Event::AbandonedDropped { pushes });
-        self.admission.admit(calls, bytes, business)
+        self.admission.admit(calls, bytes)
     }
 
     /// Asks the store for a push of `body_size` bytes, whose stream waits for the verdict.
@@ -345,7 +344,7 @@ impl Dispatcher {
             let claim = entry.remove();
             self.queue(claim, now);
         }
-        while let Some(claim) = self.queues.pop() {
+        while let Some(claim) = self.queues.pop(now) {
             let Some(business) = self.config.businesses.all().get(claim.business) else {
                 self.queues.completed(claim.business);
                 continue;
@@ -416,7 +415,7 @@ impl Dispatcher {
         let refused = self.refused.first_key_value().map(|((due, _), _)| *due);
         let backlog = self.backlog.due(&self.config.store, self.draining);
         let claims = self.claims.due(&self.config.store, self.draining, now);
-        let due = [refused, backlog, claims, self.streams.due()].into_iter().flatten().min()?;
+        let due = [refused, backlog, claims, self.streams.due(), self.queues.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
@@ -492,13 +491,16 @@ impl Dispatcher {
                 (CallVerdict::Claimed, Some(record)) => {
                     let record = record.get().as_bytes();
                     let permit = permit.split(record.len());
-                    let business = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
-                        Some(Some(business)) => Ok(business),
-                        Some(None) => Err(Skipped::NoCallback),
-                        None => Err(Skipped::NoBinding),
+                    let placed = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
+                        Some(Some(business)) => permit
+                            .place(business)
+                            .map(|permit| (business, permit))
+                            .map_err(|permit| (Outcome::NotSent { reason: NotSent::QueueFull }, permit)),
+                        Some(None) => Err((Outcome::Skipped { reason: Skipped::NoCallback }, permit)),
+                        None => Err((Outcome::Skipped { reason: Skipped::NoBinding }, permit)),
                     };
-                    match business {
-                        Ok(business) => {
+                    match placed {
+                        Ok((business, permit)) => {
                             let call_id = call.call_id.as_ref().into();
                             let (span_id, trace) = (claim::span_id(push_id, index), trace.clone());
                             let record = record.into();
@@ -506,7 +508,7 @@ impl Dispatcher {
                                 Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
                             self.queue(claim, now);
                         }
-                        Err(reason) => self.finish_unsent(call, push_id, Outcome::Skipped { reason }, permit, now),
+                        Err((outcome, permit)) => self.finish_unsent(call, push_id, outcome, permit, now),
                     }
                 }
                 (CallVerdict::Erased, _) => {
@@ -541,6 +543,8 @@ impl Dispatcher {
         mut permit: Permit,
         now: Now,
     ) {
+        // A store that does not take outcomes is not the business's fault.
+        permit.leave();
         permit.release_bytes();
         let report = OutcomeReport {
             call_id: call_id.to_string(),
