@@ -7,6 +7,7 @@
 
 mod batch;
 mod binding;
+mod business;
 mod call;
 pub mod limits;
 mod outcome;
@@ -20,6 +21,7 @@ mod work;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
+pub use business::BusinessView;
 pub use call::{
     CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, ParkedPage,
     ParkedView, Wait, WaitFor, hashed_icid,

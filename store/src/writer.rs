@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use privatenumber_contract::{OutcomeReport, WorkRequest};
+use privatenumber_contract::{BusinessView, OutcomeReport, WorkRequest};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
-    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone,
-    PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work, WorksDone, WriteError,
+    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PauseWork,
+    PushDone, PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work, WorksDone,
+    WriteError,
 };
 use crate::metrics::Metrics;
 
@@ -55,6 +56,7 @@ enum Requested {
     Binding(Box<Slot<BindingWork>>, oneshot::Sender<Outcome<BindingWork>>),
     Release(Slot<ReleaseWork>, oneshot::Sender<Outcome<ReleaseWork>>),
     ParkedRelease(Slot<ParkedReleaseWork>, oneshot::Sender<Outcome<ParkedReleaseWork>>),
+    Pause(Slot<PauseWork>, oneshot::Sender<Outcome<PauseWork>>),
     Works(Slot<WorkRequest>, oneshot::Sender<Outcome<WorkRequest>>),
     Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
 }
@@ -152,6 +154,14 @@ impl Writer {
         share: Share,
     ) -> Result<ParkedReleaseResult, QueueError> {
         Ok(self.submit(1, share, |reply| Requested::ParkedRelease(Slot::new(work), reply)).await??)
+    }
+
+    /// Pauses or resumes a business.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn pause(&self, work: PauseWork) -> Result<BusinessView, QueueError> {
+        Ok(self.submit(1, None, |reply| Requested::Pause(Slot::new(work), reply)).await??)
     }
 
     /// Grants works to a worker.
@@ -314,6 +324,7 @@ impl Job {
             Requested::Binding(_, reply) => reply.waits(),
             Requested::Release(_, reply) => reply.waits(),
             Requested::ParkedRelease(_, reply) => reply.waits(),
+            Requested::Pause(_, reply) => reply.waits(),
             Requested::Works(_, reply) => reply.waits(),
             Requested::Readiness(_, reply) => reply.waits(),
         }
@@ -329,6 +340,7 @@ impl Job {
             Requested::Binding(slot, reply) => (Unit::Binding(slot), reply),
             Requested::Release(slot, reply) => (Unit::Release(slot), reply),
             Requested::ParkedRelease(slot, reply) => (Unit::ParkedRelease(slot), reply),
+            Requested::Pause(slot, reply) => (Unit::Pause(slot), reply),
             Requested::Works(slot, reply) => (Unit::Works(slot), reply),
             Requested::Readiness(slot, reply) => (Unit::Readiness(slot), reply),
         };
@@ -378,6 +390,9 @@ impl Job {
                 if let Some(Ok(done)) = &slot.result {
                     metrics.works_taken(done);
                 }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Pause(slot, reply) => {
                 let _ = reply.send(result(slot, metrics));
             }
             Requested::Readiness(slot, reply) => {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod group;
+mod pause;
 mod query;
 mod release;
 mod sqlite;
@@ -12,14 +13,14 @@ mod work;
 use std::path::Path;
 use std::time::Duration;
 
-use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
+use privatenumber_contract::{BusinessView, CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
 
 pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, WaitingCalls};
 use transaction::ReadEngine;
 pub use work::{
     BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
-    ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
-    Requester, Slot, TextWork, Unit, Waiting, Work, WorksDone,
+    ParkedReleaseResult, ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness, Received, ReleaseResult,
+    ReleaseWork, Requester, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
 
 /// Why a work was not committed.
@@ -251,6 +252,16 @@ impl Database {
     pub async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.waiting(now_ms).await?),
+        }
+    }
+
+    /// How a business stands.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn business(&self, ak: &str) -> Result<BusinessView, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.business(ak).await?),
         }
     }
 

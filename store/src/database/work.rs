@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::limits::{KEY_PART_BYTES, SUBSCRIPTION_ID_CHARS};
 use privatenumber_contract::{
-    Binding, CallReport, CallVerdict, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record, RegisteredBinding,
-    WithoutBinding, WorkRequest,
+    Binding, BusinessView, CallReport, CallVerdict, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record,
+    RegisteredBinding, WithoutBinding, WorkRequest,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -42,6 +42,10 @@ impl Work for ReleaseWork {
 
 impl Work for ParkedReleaseWork {
     type Done = ParkedReleaseResult;
+}
+
+impl Work for PauseWork {
+    type Done = BusinessView;
 }
 
 /// Works for a worker to take.
@@ -86,6 +90,8 @@ pub enum Unit<'a> {
     Release(&'a mut Slot<ReleaseWork>),
     /// Make a call of a parked CDR.
     ParkedRelease(&'a mut Slot<ParkedReleaseWork>),
+    /// Pause or resume a business.
+    Pause(&'a mut Slot<PauseWork>),
     /// Grant works to a worker.
     Works(&'a mut Slot<WorkRequest>),
     /// Write something trivial.
@@ -101,6 +107,7 @@ macro_rules! with_slot {
             Unit::Binding($slot) => $done,
             Unit::Release($slot) => $done,
             Unit::ParkedRelease($slot) => $done,
+            Unit::Pause($slot) => $done,
             Unit::Works($slot) => $done,
             Unit::Readiness($slot) => $done,
         }
@@ -280,6 +287,8 @@ pub enum NotReleasable {
     NoSuchCall,
     /// It waits for its binding and becomes work by itself.
     WaitsForBinding,
+    /// It waits for its business, which is paused.
+    Paused,
     /// Somebody holds its claim.
     Pending,
     /// Whoever held its claim may have called back.
@@ -290,6 +299,15 @@ pub enum NotReleasable {
     MaybeSent,
     /// The call's data was erased.
     Erased,
+}
+
+/// A business that an operator pauses or resumes.
+#[derive(Clone, Debug)]
+pub struct PauseWork {
+    /// The business.
+    pub ak: String,
+    /// Whether it is paused; otherwise it resumes.
+    pub pause: bool,
 }
 
 /// A parked CDR of which a call is made.

@@ -10,6 +10,7 @@ mod full_disk;
 mod held;
 mod http2;
 mod outcomes;
+mod pausing;
 mod process;
 mod reading;
 mod refusals;
