@@ -20,6 +20,7 @@ mod once;
 mod outcomes;
 mod reload;
 mod samples;
+mod slow_businesses;
 mod store_faults;
 mod store_headers;
 mod two_stores;
