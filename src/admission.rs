@@ -10,12 +10,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use privatenumber_contract::limits::{CALL_ANSWER_BYTES, PUSH_CDRS};
+use privatenumber_contract::limits;
 
 use crate::config::{Businesses, Limits};
 
 /// What a push takes before any of its body has arrived, bytes.
 pub const FIRST_BYTES: usize = 16 * 1_024;
+
+/// Works take at most this part of the room, so that pushes always find some: a quarter.
+const WORKS_PART: usize = 4;
 
 /// Counts what is held, against the limits.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Admission(Rc<Account>);
 struct Account {
     calls: Cell<usize>,
     bytes: Cell<usize>,
+    /// The part of `calls` that are works, taken or asked for.
+    works: Cell<usize>,
     /// The part of `bytes` that pushes hold whose body has not arrived as a whole.
     unfinished_bytes: Cell<usize>,
     /// What each business holds, by its number.
@@ -32,6 +37,7 @@ struct Account {
     /// What all businesses hold.
     placed: Cell<Held>,
     most_calls: usize,
+    most_works: usize,
     most_bytes: usize,
     most_unfinished_bytes: usize,
 }
@@ -70,6 +76,14 @@ fn may_hold_more(held: usize, own_most: usize, placed: usize, most: usize, least
 }
 
 impl Account {
+    /// Whether one more call of a business has a place.
+    fn has_place(&self, business: &BusinessAccount, placed: Held) -> bool {
+        let (held, most_bytes) = (business.held, self.most_bytes);
+        let least_bytes = limits::PUSH_CDRS * limits::CALL_ANSWER_BYTES;
+        may_hold_more(held.calls, business.most_calls, placed.calls, self.most_calls, limits::PUSH_CDRS)
+            && may_hold_more(held.bytes, most_bytes, placed.bytes, most_bytes, least_bytes)
+    }
+
     fn take_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_add(bytes));
     }
@@ -90,11 +104,13 @@ impl Admission {
         let businesses = businesses.all().iter().map(|business| account(business.pending_calls)).collect();
         Self(Rc::new(Account {
             calls: Cell::new(0),
+            works: Cell::new(0),
             bytes: Cell::new(0),
             unfinished_bytes: Cell::new(0),
             businesses: RefCell::new(businesses),
             placed: Cell::default(),
             most_calls: limits.pending_calls,
+            most_works: limits.pending_calls / WORKS_PART,
             most_bytes: limits.pending_bytes,
             most_unfinished_bytes: limits.pending_bytes / 2,
         }))
@@ -116,7 +132,30 @@ impl Admission {
         }
         account.calls.set(account.calls.get() + calls);
         account.take_bytes(bytes);
-        Some(Permit { account: Rc::clone(account), calls, bytes, business: None })
+        Some(Permit { account: Rc::clone(account), calls, bytes, business: None, of_works: false })
+    }
+
+    /// How many works may be asked for: as many as fit a quarter of the room for calls, a quarter of the bytes that are free, and one
+    /// answer.
+    pub fn works(&self) -> usize {
+        let account = &self.0;
+        let calls = account.most_calls.saturating_sub(account.calls.get());
+        let works = account.most_works.saturating_sub(account.works.get());
+        let bytes = account.most_bytes.saturating_sub(account.bytes.get()) / WORKS_PART;
+        limits::WORKS.min(calls).min(works).min(bytes / limits::CALL_ANSWER_BYTES)
+    }
+
+    /// Room for works, and for how many; `None` where there is none.
+    pub fn admit_works(&self) -> Option<(Permit, usize)> {
+        let (account, calls) = (&self.0, self.works());
+        if calls == 0 {
+            return None;
+        }
+        let bytes = calls * limits::CALL_ANSWER_BYTES;
+        account.calls.set(account.calls.get() + calls);
+        account.works.set(account.works.get() + calls);
+        account.take_bytes(bytes);
+        Some((Permit { account: Rc::clone(account), calls, bytes, business: None, of_works: true }, calls))
     }
 
     /// Whether `bytes` more fit into all that may be held, whichever pushes hold it.
@@ -207,6 +246,7 @@ pub struct Permit {
     bytes: usize,
     /// The business on whose account they are.
     business: Option<usize>,
+    of_works: bool,
 }
 
 impl Permit {
@@ -217,10 +257,11 @@ impl Permit {
         self.calls -= calls;
         // What is held already is counted, beyond the limit if need be; it is the next admission that is refused.
         self.account.take_bytes(bytes);
-        Self { account: Rc::clone(&self.account), calls, bytes, business: None }
+        Self { account: Rc::clone(&self.account), calls, bytes, business: None, of_works: self.of_works }
     }
 
-    /// Moves to the account of the business with that number, until [`Permit::leave`].
+    /// Moves to the account of the business with that number, until [`Permit::leave`]. A work moves there beyond that one's limit, because
+    /// works together have a limit of their own.
     ///
     /// # Errors
     /// The room as it was, where that business gets no further place or there is none.
@@ -228,14 +269,7 @@ impl Permit {
         let account = &self.account;
         let placed = account.placed.get();
         if let Some(business) = account.businesses.borrow_mut().get_mut(index)
-            && may_hold_more(business.held.calls, business.most_calls, placed.calls, account.most_calls, PUSH_CDRS)
-            && may_hold_more(
-                business.held.bytes,
-                account.most_bytes,
-                placed.bytes,
-                account.most_bytes,
-                PUSH_CDRS * CALL_ANSWER_BYTES,
-            )
+            && (self.of_works || account.has_place(business, placed))
         {
             business.held = business.held.plus(self.calls, self.bytes);
         } else {
@@ -275,6 +309,9 @@ impl Drop for Permit {
         self.leave();
         self.release_bytes();
         self.account.calls.set(self.account.calls.get().saturating_sub(self.calls));
+        if self.of_works {
+            self.account.works.set(self.account.works.get().saturating_sub(self.calls));
+        }
     }
 }
 
@@ -312,6 +349,23 @@ mod tests {
         assert_eq!((admission.calls(), admission.bytes()), (1, 40));
         drop(one);
         assert_eq!((admission.calls(), admission.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn p4_works_leave_room_for_pushes() {
+        let admission = admission(50, 4_096 * 1_024);
+        let (mut permit, works) = admission.admit_works().unwrap();
+        assert_eq!((works, admission.calls(), admission.bytes()), (12, 12, 12 * 16 * 1_024));
+        assert!(admission.admit_works().is_none(), "a quarter of the calls");
+        let one = permit.split(100);
+        drop(permit);
+        assert_eq!((admission.calls(), admission.bytes(), admission.works()), (1, 100, 11));
+        drop(one);
+        assert_eq!((admission.calls(), admission.bytes(), admission.works()), (0, 0, 12));
+        let _push = admission.admit(45, 1).unwrap();
+        assert_eq!(admission.works(), 5, "what is left of the calls");
+        let _push = admission.admit(0, 4_096 * 1_024 - 256 * 1_024).unwrap();
+        assert_eq!(admission.works(), 3, "a quarter of the bytes that are free");
     }
 
     #[test]

@@ -14,28 +14,30 @@ const DAY_MS: i64 = 86_400_000;
 /// number of another kind), names of zones, a day that does not exist, a leap second, a year before 1970 (a placeholder, not the
 /// time of a call).
 pub fn parse(text: &str) -> Option<i64> {
-    // Nearly every time has exactly one blank there; white space in general is dearer to look for.
-    if let (Some(date), Some(" "), Some(clock)) = (text.get(..10), text.get(10..11), text.get(11..19))
-        && text.len() == 19
-        && let Some(moment) = epoch_ms(date, clock)
-    {
-        return Some(moment);
+    parse_usual(text).or_else(|| parse_epoch_ms(text)).or_else(|| parse_tolerantly(text))
+}
+
+/// `yyyy-MM-dd HH:mm:ss` with exactly one blank, as nearly every time is.
+pub(crate) fn parse_usual(text: &str) -> Option<i64> {
+    match (text.get(..10), text.get(10..11), text.get(11..19)) {
+        (Some(date), Some(" "), Some(clock)) if text.len() == 19 => epoch_ms(date, clock),
+        _ => None,
     }
-    parse_epoch_ms(text).or_else(|| parse_tolerantly(text))
 }
 
 /// The 13 digits of epoch milliseconds.
 pub(crate) fn parse_epoch_ms(text: &str) -> Option<i64> {
+    // Looked at first: a longer text would overflow.
     let is_epoch = text.len() == 13 && !text.starts_with('0');
-    number(text.as_bytes()).filter(|_| is_epoch)
+    if is_epoch { number(text.as_bytes()) } else { None }
 }
 
 fn parse_tolerantly(text: &str) -> Option<i64> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let (clock, has_t) = match rest.strip_prefix('T') {
         Some(clock) => (clock, true),
-        None => (rest.trim_start(), false),
+        None => (rest.trim_ascii_start(), false),
     };
     if clock.len() == rest.len() {
         return None;
@@ -46,7 +48,7 @@ fn parse_tolerantly(text: &str) -> Option<i64> {
         None => ("0", rest),
     };
     let milliseconds = fraction_ms(fraction)?;
-    let offset = match zone.trim_start() {
+    let offset = match zone.trim_ascii_start() {
         "" if has_t => return None,
         "" => 0,
         zone => offset_ms(zone)?,
@@ -158,6 +160,13 @@ mod tests {
     fn runs_of_white_space_are_one_blank() {
         for text in ["2026-01-05  02:30:03", " 2026-01-05 02:30:03 ", "2026-01-05\t \n02:30:03\r\n"] {
             assert_eq!(parse(text), Some(1_767_580_203_000), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn p6_digits_without_end_are_no_time() {
+        for text in ["9999999999999999999", "99999999999999999999999999999999", "10000000000000", "0000000000001"] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 

@@ -23,8 +23,8 @@ pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
 pub use business::BusinessView;
 pub use call::{
-    CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, ParkedPage,
-    ParkedView, Wait, WaitFor, hashed_icid,
+    CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
+    ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,
 };
 pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
 pub use private::Private;

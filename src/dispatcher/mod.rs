@@ -12,18 +12,19 @@ use std::rc::Rc;
 
 use privatenumber_cdr::{Contents, Field};
 use privatenumber_contract::{
-    CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushId, PushVerdict, Skipped, paths,
+    CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushAnswer, PushId, PushVerdict, Skipped,
+    limits, paths,
 };
 use serde::Serialize;
 
 use crate::admission::{Admission, BodyPermit, FIRST_BYTES, Permit};
-use crate::callback::{self, Answer};
+use crate::callback::{self, Answer, TraceContext};
 use crate::config::{Config, HeadersMode};
 use crate::journal::{self, Event, FieldWarning, Journal};
 use crate::now::Now;
 use crate::reply::Reply;
 use crate::request::{RequestHead, Text};
-use crate::store::{Backlog, ClaimRequest, Claims, Missed, OutcomeBatch, PushBatch, answers};
+use crate::store::{Backlog, ClaimRequest, Claims, Missed, NoAnswer, OutcomeBatch, PushBatch, Take, Works, answers};
 use crate::streams::{StreamId, Streams};
 use claim::Claim;
 use queues::BusinessQueues;
@@ -82,6 +83,7 @@ enum Purpose {
     Callback(Claim),
     Outcomes(OutcomeBatch),
     Claims(PushBatch),
+    Works(Take),
 }
 
 impl OutgoingRequest {
@@ -91,6 +93,7 @@ impl OutgoingRequest {
             Purpose::Callback(claim) => &claim.record,
             Purpose::Outcomes(batch) => batch.body(),
             Purpose::Claims(batch) => batch.body(),
+            Purpose::Works(take) => take.body(),
         }
     }
 }
@@ -100,6 +103,7 @@ enum InFlight {
     Callback { call_id: Box<str>, push_id: PushId, business: usize, sent_at: u64, permit: Permit },
     Outcomes(OutcomeBatch),
     Claims(PushBatch),
+    Works(Take),
 }
 
 /// How much of everything there is.
@@ -115,7 +119,7 @@ pub struct Gauges {
     pub claims_outstanding: usize,
     /// Pushes that are held until they are complete and answered.
     pub pushes_held: usize,
-    /// Calls anywhere between their push and the store's receipt for their outcome.
+    /// Calls anywhere between their push and the store's receipt for their outcome, and works that are asked for again.
     pub pending_calls: usize,
     /// What those calls hold, and pushes that are held, bytes.
     pub pending_bytes: usize,
@@ -144,6 +148,7 @@ pub struct Dispatcher {
     refused: BTreeMap<(u64, u64), Claim>,
     refusals: u64,
     backlog: Backlog,
+    works: Works,
     in_flight: BTreeMap<u32, InFlight>,
     draining: bool,
     journal: Journal,
@@ -161,6 +166,7 @@ impl Dispatcher {
             refused: BTreeMap::new(),
             refusals: 0,
             backlog: Backlog::default(),
+            works: Works::default(),
             in_flight: BTreeMap::new(),
             draining: false,
             journal: vec![Event::Configured {
@@ -273,10 +279,11 @@ impl Dispatcher {
     }
 
     /// The store committed what the stream asked it by itself.
-    pub fn settle(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
+    pub fn settle(&mut self, request: ClaimRequest, answer: &PushAnswer<'_>, now: Now) {
         self.journal.push(Event::BatchAnswered { pushes: 1, duration_ms: now.since(request.asked_at) });
         self.claims.succeeded(now);
-        self.committed(request, calls, now);
+        self.works.heard(answer.works_waiting, &self.config.store, now);
+        self.committed(request, &answer.calls, now);
     }
 
     /// The store refused what the stream asked it by itself, for good.
@@ -336,6 +343,22 @@ impl Dispatcher {
         }
     }
 
+    /// From now on works are taken. `random` decides when first.
+    pub fn take_works(&mut self, random: u128, now: Now) {
+        self.works.start(&self.config.store, random, now);
+    }
+
+    /// Whether a request for works is to be drawn now.
+    pub fn begins_works(&self, now: Now) -> bool {
+        self.works.begins(self.draining, self.admission.works() == 0, now)
+    }
+
+    /// Asks the store for works, as many as there is room for. `push_id` is drawn for this request and holds what is taken.
+    pub fn begin_works(&mut self, push_id: Option<PushId>, now: Now) {
+        let room = push_id.and_then(|_| self.admission.admit_works());
+        self.works.begin(push_id, room, &self.config.store, now);
+    }
+
     /// The next request that is to leave now, until there is none. Callbacks first: they are what a business waits for.
     pub fn poll(&mut self, now: Now) -> Option<OutgoingRequest> {
         while let Some(entry) = self.refused.first_entry()
@@ -357,9 +380,13 @@ impl Dispatcher {
             let head = self.store_head(batch.path(), self.config.store.push_timeout);
             return Some(OutgoingRequest { head, purpose: Purpose::Claims(batch) });
         }
-        let batch = self.backlog.take(&self.config.store, self.draining, now)?;
-        let head = self.store_head(paths::OUTCOMES, self.config.store.timeout);
-        Some(OutgoingRequest { head, purpose: Purpose::Outcomes(batch) })
+        if let Some(batch) = self.backlog.take(&self.config.store, self.draining, now) {
+            let head = self.store_head(paths::OUTCOMES, self.config.store.timeout);
+            return Some(OutgoingRequest { head, purpose: Purpose::Outcomes(batch) });
+        }
+        let take = self.works.take(now)?;
+        let head = self.store_head(paths::WORK_TAKE, self.config.store.timeout);
+        Some(OutgoingRequest { head, purpose: Purpose::Works(take) })
     }
 
     /// A request has left; its answer will be known by `token`. From here on it is never sent again.
@@ -374,6 +401,7 @@ impl Dispatcher {
                 batch.sent();
                 InFlight::Claims(batch)
             }
+            Purpose::Works(take) => InFlight::Works(take),
         };
         self.in_flight.insert(token, in_flight);
     }
@@ -385,6 +413,7 @@ impl Dispatcher {
             Purpose::Outcomes(batch) => self.outcomes_failed(batch, None, now),
             // Not at once again: whatever keeps Envoy from sending would keep it from that as well.
             Purpose::Claims(batch) => self.batch_ended(batch, Missed::REFUSED, false, now),
+            Purpose::Works(take) => self.works_missed(take, NoAnswer::NotSent, None, now),
         }
     }
 
@@ -402,6 +431,7 @@ impl Dispatcher {
             }
             Some(InFlight::Outcomes(batch)) => self.outcomes_answered(batch, answer, now),
             Some(InFlight::Claims(batch)) => self.batch_answered(batch, answer, now),
+            Some(InFlight::Works(take)) => self.works_answered(take, answer, now),
             None => {}
         }
     }
@@ -415,7 +445,9 @@ impl Dispatcher {
         let refused = self.refused.first_key_value().map(|((due, _), _)| *due);
         let backlog = self.backlog.due(&self.config.store, self.draining);
         let claims = self.claims.due(&self.config.store, self.draining, now);
-        let due = [refused, backlog, claims, self.streams.due(), self.queues.due()].into_iter().flatten().min()?;
+        let works = self.works.due(self.draining, self.admission.works() == 0);
+        let due =
+            [refused, backlog, claims, works, self.streams.due(), self.queues.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
@@ -427,8 +459,8 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing is pending: no held stream, no reply, no open push, no callback, no outcome, no missed answer. All but the
-    /// first two hold a permit.
+    /// Whether nothing is pending: no held stream, no reply, no open push, no callback, no outcome, no request for works, no missed
+    /// answer. All but the first two hold a permit.
     pub fn is_idle(&self) -> bool {
         self.admission.calls() == 0 && self.streams.is_empty() && self.replies.is_empty()
     }
@@ -440,14 +472,15 @@ impl Dispatcher {
 
     /// How much of everything there is.
     pub fn gauges(&self) -> Gauges {
+        let asked_for = self.works.asked_for();
         Gauges {
             callbacks_in_flight: self.queues.in_flight(),
             callback_queue: self.queues.waiting() + self.refused.len(),
             outcome_backlog: self.backlog.len(),
             claims_outstanding: self.claims.len(),
             pushes_held: self.streams.len(),
-            pending_calls: self.admission.calls(),
-            pending_bytes: self.admission.bytes(),
+            pending_calls: self.admission.calls().saturating_sub(asked_for),
+            pending_bytes: self.admission.bytes().saturating_sub(asked_for * limits::CALL_ANSWER_BYTES),
         }
     }
 
@@ -486,6 +519,20 @@ impl Dispatcher {
             asked_again: request.attempts > 0,
         });
         let ClaimRequest { trace, mut permit, .. } = request;
+        self.grant(push_id, calls, trace.as_ref(), &mut permit, now);
+        drop(permit);
+        self.reply_to(stream, push_id, Reply::Recorded);
+    }
+
+    /// Queues a callback for every call that the store granted to `push_id`. Each takes its part of the room.
+    fn grant(
+        &mut self,
+        push_id: PushId,
+        calls: &[CallResult<'_>],
+        trace: Option<&TraceContext>,
+        permit: &mut Permit,
+        now: Now,
+    ) {
         for (index, call) in calls.iter().enumerate() {
             match (call.verdict, call.record) {
                 (CallVerdict::Claimed, Some(record)) => {
@@ -502,7 +549,7 @@ impl Dispatcher {
                     match placed {
                         Ok((business, permit)) => {
                             let call_id = call.call_id.as_ref().into();
-                            let (span_id, trace) = (claim::span_id(push_id, index), trace.clone());
+                            let (span_id, trace) = (claim::span_id(push_id, index), trace.cloned());
                             let record = record.into();
                             let claim =
                                 Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
@@ -519,8 +566,46 @@ impl Dispatcher {
                 _ => {}
             }
         }
-        drop(permit);
-        self.reply_to(stream, push_id, Reply::Recorded);
+    }
+
+    /// Reads the answer to a request for works: as a whole, or not at all (`docs/claim-protocol.md`, rule 20).
+    fn works_answered(&mut self, take: Take, answer: &HttpAnswer<'_>, now: Now) {
+        let push_id = take.push_id();
+        let read = (answer.status == Some(200)).then(|| answers::works(answer.body, push_id, take.most())).flatten();
+        let Some(read) = read else {
+            let classified = callback::classify(&Answer {
+                status: answer.status,
+                from_upstream: answer.from_upstream,
+                body: answer.body,
+            });
+            let instead = match classified {
+                Outcome::NotSent { .. } => NoAnswer::NotSent,
+                Outcome::Answered { status: 404 } => NoAnswer::Unknown,
+                _ => NoAnswer::Missed,
+            };
+            return self.works_missed(take, instead, answer.status, now);
+        };
+        self.works.answered(read.calls.len(), read.works_waiting, &self.config.store, now);
+        if !read.calls.is_empty() {
+            self.journal.push(Event::WorksTaken {
+                push_id,
+                calls: read.calls.len(),
+                waiting: read.works_waiting,
+                duration_ms: now.since(take.sent_at()),
+            });
+        }
+        let mut permit = take.into_permit();
+        self.grant(push_id, &read.calls, None, &mut permit, now);
+    }
+
+    /// A request for works has no answer.
+    fn works_missed(&mut self, take: Take, instead: NoAnswer, status: Option<u16>, now: Now) {
+        let (push_id, attempts) = (take.push_id(), take.attempts().saturating_add(1));
+        let (retry_in_ms, repeated) = self.works.unanswered(take, instead, &self.config.store, now);
+        self.journal.push(match instead {
+            NoAnswer::Unknown => Event::WorksUnknown,
+            _ => Event::WorksMissed { push_id, attempts, status, retry_in_ms, repeated },
+        });
     }
 
     fn finish_unsent(&mut self, call: &CallResult<'_>, push_id: PushId, outcome: Outcome, permit: Permit, now: Now) {
@@ -618,6 +703,7 @@ impl Dispatcher {
             && let Some(read) = answers::single(answer.body, request)
             && let Some(request) = batch.take(push_id)
         {
+            self.works.heard(read.works_waiting, &self.config.store, now);
             self.committed(request, &read.calls, now);
         }
     }
@@ -625,6 +711,7 @@ impl Dispatcher {
     fn read_verdicts(&mut self, batch: &mut PushBatch, body: &[u8], now: Now) {
         let is_further = |push_id, place| batch.find(push_id).is_some_and(|request| request.is_further(place));
         let Some(answer) = answers::batch(body, is_further) else { return };
+        self.works.heard(answer.works_waiting, &self.config.store, now);
         for result in &answer.pushes {
             let Some(request) = batch.find(result.push_id) else { continue };
             match result.verdict {
@@ -679,7 +766,10 @@ impl Dispatcher {
 
     fn outcomes_answered(&mut self, batch: OutcomeBatch, answer: &HttpAnswer<'_>, now: Now) {
         let count = batch.len();
-        if answer.status == Some(200) && takes_all(answer.body, count) {
+        if answer.status == Some(200)
+            && let Some(works_waiting) = takes_all(answer.body, count)
+        {
+            self.works.heard(works_waiting, &self.config.store, now);
             let duration_ms = now.since(batch.sent_at);
             self.backlog.landed(batch);
             self.journal.push(Event::OutcomesReported { count, duration_ms });
@@ -707,9 +797,9 @@ impl Dispatcher {
     }
 }
 
-/// Whether the store's answer to a batch accounts for every outcome in it.
-fn takes_all(body: &[u8], count: usize) -> bool {
-    serde_json::from_slice::<OutcomesAnswer>(body).is_ok_and(|answer| {
-        answer.recorded.saturating_add(answer.repeated).saturating_add(answer.refused) == count as u64
-    })
+/// How many works wait, if the store's answer to a batch accounts for every outcome in it.
+fn takes_all(body: &[u8], count: usize) -> Option<u64> {
+    let answer: OutcomesAnswer = serde_json::from_slice(body).ok()?;
+    let all = answer.recorded.saturating_add(answer.repeated).saturating_add(answer.refused);
+    (all == count as u64).then_some(answer.works_waiting)
 }

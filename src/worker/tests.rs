@@ -1,5 +1,7 @@
 //! Pushes that are held: batches of claim requests, verdicts, retries and room (`docs/claim-protocol.md`, rules 1 to 11).
 
+mod works;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -66,7 +66,7 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 18] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 19] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
@@ -82,6 +82,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 18] {
         ("/v1/parked", get(calls::parked)),
         (PARKED_RELEASE, post(releases::parked)),
         ("/v1/events", get(calls::events)),
+        ("/v1/replays", get(calls::replays)),
         ("/healthz", get(operations::health)),
         ("/readyz", get(operations::ready)),
         ("/metrics", get(operations::metrics)),
@@ -103,8 +104,8 @@ const BUSINESS_RESUME: &str = "/v1/businesses/{ak}:resume";
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 18] {
-    static PATHS: LazyLock<[&str; 18]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 19] {
+    static PATHS: LazyLock<[&str; 19]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -193,6 +194,7 @@ mod tests {
             paths::CALLS_RELEASE,
             paths::PARKED,
             paths::EVENTS,
+            paths::REPLAYS,
             paths::HEALTH,
             paths::READY,
             paths::METRICS,

@@ -117,6 +117,9 @@ async fn works_of_a_paused_business_are_given_to_nobody_and_hold_up_no_other() {
     // Releasing what waits for its business is refused with what to do.
     let refused = store.release(&[&call_id("held")]).await["refused"][0]["problem"]["detail"].clone();
     assert!(refused.as_str().unwrap().contains(":resume"), "{refused}");
+    // Who brought it before it was released has been retired.
+    assert_eq!(verdicts(&store.push(PUSH_1, vec![call("released")]).await), ["duplicate"]);
+    assert_eq!(verdicts(&store.push(PUSH_2, vec![call("held")]).await), ["held"]);
     resume(&store).await;
     assert_eq!(store.take(WORKER_2, 10).await["calls"].as_array().unwrap().len(), 2);
 }

@@ -4,8 +4,9 @@ use privatenumber_contract::{Push, PushId};
 use rusqlite::Connection;
 
 use super::Sqlite;
+use crate::database::group::Upkeep;
 use crate::database::work::{PushDone, PushWork, Requester, Slot, Unit, Waiting};
-use crate::database::{OpenOptions, WriteError, group};
+use crate::database::{Keeping, OpenOptions, WriteError, group};
 
 /// A requester that waits, or does not.
 struct Waits(bool);
@@ -47,7 +48,7 @@ fn commit(sqlite: &Sqlite, works: &[PushWork]) -> Vec<Option<Result<PushDone, Wr
     let mut slots: Vec<_> = works.iter().cloned().map(Slot::new).collect();
     let mut works: Vec<_> =
         slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: &Waits(true) }).collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     slots.into_iter().map(|slot| slot.result).collect()
 }
@@ -128,7 +129,7 @@ fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
         .zip(&requesters)
         .map(|(slot, requester)| Waiting { unit: Unit::Push(slot), requester })
         .collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     assert!(matches!(slots.map(|slot| slot.result), [Some(Ok(_)), None, Some(Ok(_))]));
     assert_eq!(count(&directory, "events"), 2);
