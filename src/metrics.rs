@@ -373,6 +373,7 @@ mod tests {
             headers: Vec::new(),
             signing_secrets: Vec::new(),
             concurrency: 1,
+            rate: None,
             pending_calls: 1,
         }
     }

@@ -77,6 +77,8 @@ pub enum WaitFor {
     Binding,
     /// For a worker alone: an operator released the call.
     Released,
+    /// For its business, which is paused, or was and resumed.
+    Paused,
 }
 
 /// How a call waits.
@@ -87,8 +89,9 @@ pub struct Wait {
     pub waits_for: WaitFor,
     /// Since when, epoch milliseconds.
     pub since: i64,
-    /// From this moment on a worker may take the call, epoch milliseconds. Registering the binding brings it forward.
-    pub due: i64,
+    /// From this moment on a worker may take the call, epoch milliseconds. Registering the binding brings it forward. `null` while the
+    /// business is paused.
+    pub due: Option<i64>,
 }
 
 /// One call as operators and reconciling businesses see it.

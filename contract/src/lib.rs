@@ -7,6 +7,7 @@
 
 mod batch;
 mod binding;
+mod business;
 mod call;
 mod import;
 pub mod limits;
@@ -21,6 +22,7 @@ mod work;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
+pub use business::BusinessView;
 pub use call::{
     CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
     ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,

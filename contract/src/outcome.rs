@@ -42,6 +42,8 @@ pub enum NotSent {
     Overflow,
     /// The call's data was erased before its callback left.
     Erased,
+    /// The gateway holds as many calls of this business as it may: the business answers too slowly. Since 0.2.
+    QueueFull,
 }
 
 /// Why the answer to a callback is missing.

@@ -18,6 +18,9 @@ pub const CDRS_IMPORT: &str = "/v1/cdrs:import";
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).
 pub const BINDINGS: &str = "/v1/bindings";
+/// `GET` below it, by `ak`: how a business stands. `POST` there, followed by `:pause` or `:resume`. See
+/// [`BusinessView`](crate::BusinessView).
+pub const BUSINESSES: &str = "/v1/businesses";
 /// `GET`: calls, newest first; one call below it, by its id.
 pub const CALLS: &str = "/v1/calls";
 /// `GET`: CDRs that could not be used, newest first.

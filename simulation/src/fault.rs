@@ -61,6 +61,8 @@ faults! {
     BatchAnswerTooLarge = "answer to a batch too large",
     /// A push that the store cannot stomach fails its whole batch.
     PoisonPush = "poison push fails its batch",
+    /// An operator pauses a business for a while.
+    BusinessPaused = "business paused for a while",
     /// One of two stores hangs.
     StoreHangs = "one of two stores hangs",
     /// Envoy, or another filter, answers a push that is held.

@@ -49,6 +49,8 @@ pub struct Figures {
     pub asked_again: u64,
     /// Calls that waited in the store for a binding.
     pub held: u64,
+    /// Calls that waited for a paused business.
+    pub paused: u64,
     /// Calls that an operator released.
     pub released: u64,
     /// Requests for works that were repeated.
@@ -81,6 +83,7 @@ impl Figures {
         self.departures += other.departures;
         self.asked_again += other.asked_again;
         self.held += other.held;
+        self.paused += other.paused;
         self.released += other.released;
         self.works_taken += other.works_taken;
         self.works_asked_again += other.works_asked_again;
@@ -121,6 +124,7 @@ impl fmt::Display for Figures {
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
         line("calls held for a binding", self.held)?;
+        line("calls held for a paused business", self.paused)?;
         line("calls released", self.released)?;
         line("works handed out, repetitions included", self.works_taken)?;
         line("requests for works repeated", self.works_asked_again)?;

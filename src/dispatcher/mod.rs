@@ -283,11 +283,10 @@ impl Dispatcher {
         self.replies.len() < before
     }
 
-    /// Room for a push of `calls` calls whose claim request has `bytes` bytes and whose application's business is `ak`;
-    /// `None` where there is none and the push must be answered 503.
-    pub fn admit(&mut self, calls: usize, bytes: usize, ak: Option<&str>) -> Option<Permit> {
-        let business = ak.and_then(|ak| self.config.businesses.index_of(ak));
-        if let Some(permit) = self.admission.admit(calls, bytes, business) {
+    /// Room for a push of `calls` calls whose claim request has `bytes` bytes; `None` where there is none and the push must be answered
+    /// 503.
+    pub fn admit(&mut self, calls: usize, bytes: usize) -> Option<Permit> {
+        if let Some(permit) = self.admission.admit(calls, bytes) {
             return Some(permit);
         }
         // What was never asked for and is awaited by nobody gives way first: nobody was promised anything.
@@ -297,7 +296,7 @@ impl Dispatcher {
             return None;
         }
         self.journal.push(Event::AbandonedDropped { pushes });
-        self.admission.admit(calls, bytes, business)
+        self.admission.admit(calls, bytes)
     }
 
     /// Asks the store for a push of `body_size` bytes, whose stream waits for the verdict.
@@ -402,7 +401,7 @@ impl Dispatcher {
             let claim = entry.remove();
             self.queue(claim, now);
         }
-        while let Some(claim) = self.queues.pop() {
+        while let Some(claim) = self.queues.pop(now) {
             let Some(business) = self.config.businesses.all().get(claim.business) else {
                 self.queues.completed(claim.business);
                 continue;
@@ -482,7 +481,8 @@ impl Dispatcher {
         let backlog = self.backlog.due(&self.config.store, self.draining);
         let claims = self.claims.due(&self.config.store, self.draining, now);
         let works = self.works.due(self.draining, self.admission.works() == 0);
-        let due = [refused, backlog, claims, works, self.streams.due()].into_iter().flatten().min()?;
+        let due =
+            [refused, backlog, claims, works, self.streams.due(), self.queues.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
@@ -572,14 +572,17 @@ impl Dispatcher {
             match (call.verdict, call.record) {
                 (CallVerdict::Claimed, Some(record)) => {
                     let record = record.get().as_bytes();
-                    let business = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
-                        Some(Some(business)) => Ok(business),
-                        Some(None) => Err(Skipped::NoCallback),
-                        None => Err(Skipped::NoBinding),
+                    let permit = permit.split(record.len());
+                    let placed = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
+                        Some(Some(business)) => permit
+                            .place(business)
+                            .map(|permit| (business, permit))
+                            .map_err(|permit| (Outcome::NotSent { reason: NotSent::QueueFull }, permit)),
+                        Some(None) => Err((Outcome::Skipped { reason: Skipped::NoCallback }, permit)),
+                        None => Err((Outcome::Skipped { reason: Skipped::NoBinding }, permit)),
                     };
-                    let permit = permit.split(record.len(), business.ok());
-                    match business {
-                        Ok(business) => {
+                    match placed {
+                        Ok((business, permit)) => {
                             let call_id = call.call_id.as_ref().into();
                             let (span_id, trace) = (claim::span_id(push_id, index), trace.cloned());
                             let record = record.into();
@@ -587,12 +590,12 @@ impl Dispatcher {
                                 Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
                             self.queue(claim, now);
                         }
-                        Err(reason) => self.finish_unsent(call, push_id, Outcome::Skipped { reason }, permit, now),
+                        Err((outcome, permit)) => self.finish_unsent(call, push_id, outcome, permit, now),
                     }
                 }
                 (CallVerdict::Erased, _) => {
                     let outcome = Outcome::NotSent { reason: NotSent::Erased };
-                    let permit = permit.split(0, None);
+                    let permit = permit.split(0);
                     self.finish_unsent(call, push_id, outcome, permit, now);
                 }
                 _ => {}
@@ -656,6 +659,8 @@ impl Dispatcher {
 
     fn finish(&mut self, call: EndedCall, outcome: Outcome, duration_ms: Option<u64>, mut permit: Permit, now: Now) {
         let EndedCall { call_id, push_id, business } = call;
+        // A store that does not take outcomes is not the business's fault.
+        permit.leave();
         permit.release_bytes();
         let report = OutcomeReport {
             call_id: call_id.to_string(),

@@ -462,7 +462,7 @@ fn claim_request(
     // A CDR's text, and what is taken from it.
     let draft = Draft::new(&push, further, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
     // A push without calls is pending, too.
-    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
+    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes()).ok_or(Reply::Busy)?;
     Ok(draft.admitted(permit, signed.trace, now))
 }
 

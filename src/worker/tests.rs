@@ -368,7 +368,8 @@ fn rule_9_a_worker_is_drained_only_when_nothing_old_is_left() {
 
 #[test]
 fn rule_10_a_claim_that_is_granted_late_is_called_back() {
-    let mut gateway = gateway(json!({"store": {"claim_deadline_seconds": 60}}));
+    let business = json!({"ak": AK, "cluster": "b", "authority": "b.example.com", "path": "/", "pending_calls": 50});
+    let mut gateway = gateway(json!({"store": {"claim_deadline_seconds": 60}, "businesses": [business]}));
     let stream = gateway.push(PUSH.as_bytes()).unwrap();
     let claims = gateway.next_claims();
     gateway.respond(&claims, &TIMEOUT);

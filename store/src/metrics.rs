@@ -40,6 +40,7 @@ pub struct Metrics {
     works_taken: Counter,
     works_waiting: Gauge,
     waiting: Family<Label, Gauge>,
+    businesses_paused: Gauge,
     oldest_work_seconds: Gauge,
     commits: Family<Label, Counter>,
     abandoned: Counter,
@@ -73,6 +74,7 @@ impl Default for Metrics {
             works_taken: Counter::default(),
             works_waiting: Gauge::default(),
             waiting: Family::default(),
+            businesses_paused: Gauge::default(),
             oldest_work_seconds: Gauge::default(),
             commits: Family::default(),
             abandoned: Counter::default(),
@@ -139,6 +141,7 @@ impl Metrics {
             "Calls that wait for a worker to take them, by what for",
             self.waiting.clone(),
         );
+        registry.register("businesses_paused", "Businesses that are paused", self.businesses_paused.clone());
         registry.register(
             "oldest_work_seconds",
             "How long the work that is due longest waits for a worker",
@@ -263,7 +266,9 @@ impl Metrics {
     /// So many calls wait.
     pub fn set_waiting(&self, waiting: &WaitingCalls) {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for (what, number) in [("binding", waiting.binding), ("released", waiting.released)] {
+        self.businesses_paused.set(gauge(waiting.paused_businesses));
+        let waits = [("binding", waiting.binding), ("released", waiting.released), ("paused", waiting.paused)];
+        for (what, number) in waits {
             self.waiting.get_or_create(&[("waits_for", what)]).set(gauge(number));
         }
         self.oldest_work_seconds.set(gauge(waiting.oldest_due_ms / 1000));

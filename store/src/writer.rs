@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use privatenumber_contract::{OutcomeReport, WorkRequest};
+use privatenumber_contract::{BusinessView, OutcomeReport, WorkRequest};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
     BindingDone, BindingWork, Database, ImportDone, ImportWork, OutcomeResult, OutcomesDone, ParkedReleaseResult,
-    ParkedReleaseWork, PushDone, PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work,
-    WorksDone, WriteError,
+    ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit,
+    Waiting, Work, WorksDone, WriteError,
 };
 use crate::metrics::Metrics;
 
@@ -57,6 +57,7 @@ enum Requested {
     Release(Slot<ReleaseWork>, oneshot::Sender<Outcome<ReleaseWork>>),
     ParkedRelease(Slot<ParkedReleaseWork>, oneshot::Sender<Outcome<ParkedReleaseWork>>),
     Import(Slot<ImportWork>, oneshot::Sender<Outcome<ImportWork>>),
+    Pause(Slot<PauseWork>, oneshot::Sender<Outcome<PauseWork>>),
     Works(Slot<WorkRequest>, oneshot::Sender<Outcome<WorkRequest>>),
     Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
 }
@@ -168,6 +169,14 @@ impl Writer {
     /// As [`Writer::push`].
     pub async fn import(&self, work: ImportWork, share: Share) -> Result<Vec<ImportDone>, QueueError> {
         Ok(self.submit(1, share, |reply| Requested::Import(Slot::new(work), reply)).await??)
+    }
+
+    /// Pauses or resumes a business.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn pause(&self, work: PauseWork) -> Result<BusinessView, QueueError> {
+        Ok(self.submit(1, None, |reply| Requested::Pause(Slot::new(work), reply)).await??)
     }
 
     /// Grants works to a worker.
@@ -358,6 +367,7 @@ impl Job {
             Requested::Release(_, reply) => reply.waits(),
             Requested::ParkedRelease(_, reply) => reply.waits(),
             Requested::Import(_, reply) => reply.waits(),
+            Requested::Pause(_, reply) => reply.waits(),
             Requested::Works(_, reply) => reply.waits(),
             Requested::Readiness(_, reply) => reply.waits(),
         }
@@ -374,6 +384,7 @@ impl Job {
             Requested::Release(slot, reply) => (Unit::Release(slot), reply),
             Requested::ParkedRelease(slot, reply) => (Unit::ParkedRelease(slot), reply),
             Requested::Import(slot, reply) => (Unit::Import(slot), reply),
+            Requested::Pause(slot, reply) => (Unit::Pause(slot), reply),
             Requested::Works(slot, reply) => (Unit::Works(slot), reply),
             Requested::Readiness(slot, reply) => (Unit::Readiness(slot), reply),
         };
@@ -429,6 +440,9 @@ impl Job {
                 if let Some(Ok(done)) = &slot.result {
                     metrics.works_taken(done);
                 }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Pause(slot, reply) => {
                 let _ = reply.send(result(slot, metrics));
             }
             Requested::Readiness(slot, reply) => {

@@ -23,6 +23,7 @@ mod outcomes;
 mod reload;
 mod replays;
 mod samples;
+mod slow_businesses;
 mod store_faults;
 mod store_headers;
 mod two_stores;

@@ -29,6 +29,8 @@ async fn p1_p2_p3_hold_while_store_and_gateway_are_stopped_and_killed_under_load
     let mut world = World::with("mid-load", HeadersMode::default(), &[], |options| {
         options.change(|configuration| {
             configuration.plugin()?["store"]["claim_deadline_seconds"] = CLAIM_DEADLINE.as_secs().into();
+            // So many that all can be called back while their claims last.
+            configuration.plugin()?["businesses"][0]["pending_calls"] = 1_000.into();
             Ok(())
         })
     })

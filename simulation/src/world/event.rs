@@ -128,6 +128,8 @@ pub enum Event {
     OthersAnswer(StreamId),
     /// The store is back.
     StoreUp,
+    /// An operator resumes a business.
+    Resume(String),
     /// A gateway starts again.
     Restart(usize),
     /// Nothing goes wrong any more.

@@ -189,6 +189,10 @@ impl World<'_> {
             Event::PatienceOver(stream) => self.patience_over(stream),
             Event::OthersAnswer(stream) => self.others_answer(stream),
             Event::StoreUp => self.store_up(),
+            Event::Resume(ak) => {
+                self.resume(&ak);
+                Ok(())
+            }
             Event::Restart(gateway) => self.start(gateway),
             Event::FaultsEnd => self.faults_end(),
         }

@@ -36,6 +36,9 @@ impl World<'_> {
             // For longer than that a worker does not believe that the store is a newer one.
             self.store.refuses_works_until = if status == 404 { until.min(self.now + 60_000) } else { until };
         }
+        if self.strikes(Fault::BusinessPaused) {
+            self.pause();
+        }
         if self.strikes(Fault::StoreHangs) {
             self.store.hangs_until = self.now + self.random.pick([1_000, 10_000, 60_000]);
         }
@@ -121,6 +124,7 @@ impl World<'_> {
         for root in self.roots.values() {
             root.host.refusal_rate.set(0);
         }
+        self.resume_all();
         self.store_up()?;
         for gateway in 0..self.gateways.len() {
             self.start(gateway)?;

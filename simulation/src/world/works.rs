@@ -11,7 +11,7 @@ use privatenumber_contract::{
 };
 use serde_json::{Value, json};
 
-use super::event::Letter;
+use super::event::{Event, Letter};
 use super::{World, note};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -25,6 +25,8 @@ pub struct Works {
     all: BTreeMap<String, Work>,
     /// The ids that ever held one.
     takers: BTreeSet<PushId>,
+    /// The businesses that are paused.
+    paused: BTreeSet<String>,
     /// The answer to an earlier request.
     earlier_answer: Option<Vec<u8>>,
 }
@@ -42,6 +44,8 @@ struct Work {
 enum Stage {
     /// It waits for a binding until that moment of virtual time.
     Held(u64),
+    /// It waits for its business, which is paused.
+    Paused,
     /// It waits for a worker.
     Waiting,
     /// A worker has it.
@@ -75,6 +79,9 @@ impl Works {
             if matches!(work.stage, Stage::Held(until) if until <= now) {
                 work.stage = Stage::Waiting;
             }
+            if work.stage == Stage::Waiting && work.ak.as_ref().is_some_and(|ak| self.paused.contains(ak)) {
+                work.stage = Stage::Paused;
+            }
             waiting += u64::from(work.stage == Stage::Waiting);
         }
         waiting
@@ -98,7 +105,7 @@ impl Works {
         let is_own =
             |work: &Work| matches!(work.stage, Stage::Taken(taken) if taken.push_id == id && taken.outcome.is_none());
         let is_free = |work: &Work| match work.stage {
-            Stage::Held(_) => false,
+            Stage::Held(_) | Stage::Paused => false,
             Stage::Waiting => true,
             Stage::Taken(taken) => to_two && taken.outcome.is_none(),
         };
@@ -116,6 +123,35 @@ impl Works {
 }
 
 impl World<'_> {
+    /// An operator pauses a business, and resumes it after a while.
+    pub(super) fn pause(&mut self) {
+        let index = self.random.index(self.scenario.businesses.len());
+        let pause = self.random.pick([1_000, 60_000, 600_000]);
+        let Some(business) = self.scenario.businesses.get(index) else { return };
+        let ak = business.ak.clone();
+        note!(self, "store: {ak} is paused");
+        self.store.works.paused.insert(ak.clone());
+        self.after(pause, Event::Resume(ak));
+    }
+
+    /// Its calls become works.
+    pub(super) fn resume(&mut self, ak: &str) {
+        if self.store.works.paused.remove(ak) {
+            note!(self, "store: {ak} resumes");
+            for work in self.store.works.all.values_mut() {
+                if work.stage == Stage::Paused && work.ak.as_deref() == Some(ak) {
+                    work.stage = Stage::Waiting;
+                }
+            }
+        }
+    }
+
+    pub(super) fn resume_all(&mut self) {
+        for ak in self.store.works.paused.clone() {
+            self.resume(&ak);
+        }
+    }
+
     /// An operator releases calls that certainly never reached a business: each that can be, as a filter or a coin has it.
     pub(super) fn release(&mut self) -> Step {
         let all = self.random.chance(500);
@@ -245,15 +281,26 @@ impl World<'_> {
                     continue;
                 }
                 match work.stage {
-                    Stage::Held(_) | Stage::Waiting if is_earlier => CallVerdict::Held,
+                    Stage::Held(_) | Stage::Paused | Stage::Waiting if is_earlier => CallVerdict::Held,
                     _ => CallVerdict::Duplicate,
                 }
             } else {
-                let is_bound = self.scenario.call(&call_id).is_none_or(|known| known.is_bound);
-                if is_bound || call.get("verdict") != Some(&json!("claimed")) {
+                if call.get("verdict") != Some(&json!("claimed")) {
                     continue;
                 }
-                match without_binding {
+                let ak = call.get("ak").and_then(Value::as_str).map(str::to_owned);
+                let is_paused = ak.as_ref().is_some_and(|ak| self.store.works.paused.contains(ak));
+                let is_bound = self.scenario.call(&call_id).is_none_or(|known| known.is_bound);
+                match if is_bound { WithoutBinding::Deliver } else { without_binding } {
+                    // One whose claim a worker may have heard of before stays that worker's.
+                    WithoutBinding::Deliver if is_paused && self.truth.call(&call_id).claimed_at.is_none() => {
+                        let (earlier, record) = (BTreeSet::from([push.push_id]), call.get("record").cloned());
+                        let work = Work { stage: Stage::Paused, earlier, ak, record: record.unwrap_or_default() };
+                        note!(self, "store: call {call_id} waits for its business");
+                        self.figures.paused += 1;
+                        self.store.works.all.insert(call_id, work);
+                        CallVerdict::Held
+                    }
                     WithoutBinding::Deliver => continue,
                     WithoutBinding::Skip => {
                         call.remove("ak");

@@ -99,7 +99,7 @@ impl Prepared<'_> {
 
 /// Lets new calls wait for a worker.
 fn wait<T: Transaction>(transaction: &mut T, call_ids: &[&str], now_ms: i64) -> Result<(), EngineError> {
-    let row = |call_id| WaitRow { call_id, waits_for: WaitFor::Released, due_at: now_ms, brought_by: None };
+    let row = |call_id| WaitRow { call_id, waits_for: WaitFor::Released, due_at: Some(now_ms), brought_by: None };
     let rows: Vec<WaitRow<'_>> = call_ids.iter().copied().map(row).collect();
     if rows.is_empty() { Ok(()) } else { transaction.wait(&rows, now_ms) }
 }

@@ -5,6 +5,7 @@ mod group;
 mod import;
 mod keeping;
 mod later_cdrs;
+mod pause;
 mod query;
 mod release;
 mod replays;
@@ -17,7 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding, ReplayPage};
+use privatenumber_contract::{
+    BusinessView, CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding, ReplayPage,
+};
 
 use group::Upkeep;
 pub use keeping::{Dropped, Keeping};
@@ -26,8 +29,9 @@ use transaction::ReadEngine;
 pub(crate) use work::SCHEMES;
 pub use work::{
     BindingDone, BindingWork, CallDone, CallWork, ImportDone, ImportWork, Lasts, NewCall, NotKept, NotReleasable,
-    OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received,
-    ReleaseResult, ReleaseWork, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
+    OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness,
+    Received, ReleaseResult, ReleaseWork, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work,
+    WorksDone,
 };
 
 /// Why a work was not committed.
@@ -340,6 +344,16 @@ impl Database {
     pub async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.waiting(now_ms).await?),
+        }
+    }
+
+    /// How a business stands.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn business(&self, ak: &str) -> Result<BusinessView, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.business(ak).await?),
         }
     }
 

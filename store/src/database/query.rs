@@ -74,6 +74,10 @@ pub struct WaitingCalls {
     pub binding: u64,
     /// For a worker alone.
     pub released: u64,
+    /// For their business, which is paused or resumes.
+    pub paused: u64,
+    /// How many businesses are paused.
+    pub paused_businesses: u64,
     /// How long the work that is due longest waits for a worker, milliseconds; 0 where none is due.
     pub oldest_due_ms: u64,
 }

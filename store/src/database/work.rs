@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::limits::{KEY_PART_BYTES, SUBSCRIPTION_ID_CHARS};
 use privatenumber_contract::{
-    Binding, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record,
-    RegisteredBinding, WithoutBinding, WorkRequest,
+    Binding, BusinessView, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId,
+    Record, RegisteredBinding, WithoutBinding, WorkRequest,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -50,6 +50,10 @@ impl Work for ParkedReleaseWork {
 impl Work for ImportWork {
     /// What became of each call, in their order.
     type Done = Vec<ImportDone>;
+}
+
+impl Work for PauseWork {
+    type Done = BusinessView;
 }
 
 /// Works for a worker to take.
@@ -96,6 +100,8 @@ pub enum Unit<'a> {
     ParkedRelease(&'a mut Slot<ParkedReleaseWork>),
     /// Record calls that no push brought.
     Import(&'a mut Slot<ImportWork>),
+    /// Pause or resume a business.
+    Pause(&'a mut Slot<PauseWork>),
     /// Grant works to a worker.
     Works(&'a mut Slot<WorkRequest>),
     /// Write something trivial.
@@ -112,6 +118,7 @@ macro_rules! with_slot {
             Unit::Release($slot) => $done,
             Unit::ParkedRelease($slot) => $done,
             Unit::Import($slot) => $done,
+            Unit::Pause($slot) => $done,
             Unit::Works($slot) => $done,
             Unit::Readiness($slot) => $done,
         }
@@ -306,6 +313,8 @@ pub enum NotReleasable {
     NoSuchCall,
     /// It waits for its binding and becomes work by itself.
     WaitsForBinding,
+    /// It waits for its business, which is paused.
+    Paused,
     /// Somebody holds its claim.
     Pending,
     /// Whoever held its claim may have called back.
@@ -316,6 +325,15 @@ pub enum NotReleasable {
     MaybeSent,
     /// The call's data was erased.
     Erased,
+}
+
+/// A business that an operator pauses or resumes.
+#[derive(Clone, Debug)]
+pub struct PauseWork {
+    /// The business.
+    pub ak: String,
+    /// Whether it is paused; otherwise it resumes.
+    pub pause: bool,
 }
 
 /// A parked CDR of which a call is made.

@@ -135,6 +135,9 @@ fn refusal(why: NotReleasable) -> Refusal {
             "the call is `waiting`: a worker takes it by itself from `wait.due` on. If it waits for its binding, register that with \
              PUT /v1/bindings/{subscriptionId}"
         }
+        NotReleasable::Paused => {
+            "the call is `waiting` because its business is paused: it becomes work when POST /v1/businesses/{ak}:resume resumes it"
+        }
         NotReleasable::Pending => {
             "the call is `pending`: a gateway holds its claim and calls back. Wait until its outcome is reported"
         }

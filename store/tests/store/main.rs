@@ -15,6 +15,7 @@ mod http2;
 mod import;
 mod later_cdrs;
 mod outcomes;
+mod pausing;
 mod process;
 mod reading;
 mod refusals;

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use privatenumber_contract::{
-    CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr, NotSent,
-    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Skipped, Wait,
-    WaitFor, Warning,
+    BusinessView, CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
+    NotSent, Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Skipped,
+    Wait, WaitFor, Warning,
 };
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -32,9 +32,13 @@ const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, report
 const FIRST_REGISTERED: &str = "SELECT registered_at FROM bindings WHERE subscription_id = ?1 AND version = 1";
 /// What [`select_calls`] reads of calls to be released.
 const TO_RELEASE: &str = "SELECT call_id, outcome FROM calls";
-pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
+pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0), coalesce(sum(waits_for = 'paused'), 0) FROM calls INDEXED BY calls_waiting \
                        WHERE waits_for IS NOT NULL";
 pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
+const PAUSED_BUSINESSES: &str = "SELECT count(*) FROM paused_businesses WHERE resumed_at IS NULL";
+const PAUSED_SINCE: &str = "SELECT paused_at FROM paused_businesses WHERE ak = ?1 AND resumed_at IS NULL";
+pub(super) const WAITING_FOR: &str = "SELECT count(*) FROM calls INDEXED BY calls_paused \
+                                      WHERE ak = ?1 AND waits_for = 'paused' AND due_at IS NULL";
 const CDR_TEXTS: &str = "SELECT id, text, push_id, received_at FROM cdr_texts WHERE id BETWEEN ?1 AND ?1 + 7";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
@@ -97,6 +101,16 @@ impl ReadEngine for Sqlite {
 
     async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, EngineError> {
         self.readers.ask(move |connection| waiting(connection, now_ms)).await
+    }
+
+    async fn business(&self, ak: &str) -> Result<BusinessView, EngineError> {
+        let ak = ak.to_owned();
+        let ask = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let (paused_since, calls_waiting) = business(&transaction, &ak)?;
+            Ok(BusinessView { ak, paused_since, calls_waiting })
+        };
+        self.readers.ask(ask).await
     }
 
     async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
@@ -219,12 +233,25 @@ fn releasable(
 
 fn waiting(connection: &Connection, now_ms: i64) -> Result<WaitingCalls, EngineError> {
     let transaction = connection.unchecked_transaction()?;
-    let (all, binding): (i64, i64) =
-        transaction.prepare_cached(WAITING)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (all, binding, paused): (i64, i64, i64) =
+        transaction.prepare_cached(WAITING)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let businesses: i64 = transaction.prepare_cached(PAUSED_BUSINESSES)?.query_row([], |row| row.get(0))?;
     let oldest: Option<i64> = transaction.prepare_cached(OLDEST_DUE)?.query_row([], |row| row.get(0))?;
     let oldest_due_ms = oldest.map_or(0, |due_at| u64::try_from(now_ms.saturating_sub(due_at)).unwrap_or_default());
-    let (released, binding) = (all.saturating_sub(binding).unsigned_abs(), binding.unsigned_abs());
-    Ok(WaitingCalls { binding, released, oldest_due_ms })
+    Ok(WaitingCalls {
+        binding: binding.unsigned_abs(),
+        released: all.saturating_sub(binding).saturating_sub(paused).unsigned_abs(),
+        paused: paused.unsigned_abs(),
+        paused_businesses: businesses.unsigned_abs(),
+        oldest_due_ms,
+    })
+}
+
+/// Since when a business is paused, if it is, and how many calls wait for it.
+pub(super) fn business(connection: &Connection, ak: &str) -> Result<(Option<i64>, u64), EngineError> {
+    let since = connection.prepare_cached(PAUSED_SINCE)?.query_row([ak], |row| row.get(0)).optional()?;
+    let waiting: i64 = connection.prepare_cached(WAITING_FOR)?.query_row([ak], |row| row.get(0))?;
+    Ok((since, waiting.unsigned_abs()))
 }
 
 fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
@@ -536,7 +563,8 @@ pub(super) fn outcome_text(outcome: &Outcome) -> Result<Cow<'static, str>, Engin
 pub(super) fn waits_for(value: ValueRef<'_>) -> Result<Option<WaitFor>, EngineError> {
     let unreadable = || EngineError::Statement("column waits_for cannot be read".to_owned());
     let Some(text) = value.as_str_or_null().map_err(|_| unreadable())? else { return Ok(None) };
-    let known = [WaitFor::Binding, WaitFor::Released].into_iter().find(|known| waits_for_text(*known) == text);
+    let known =
+        [WaitFor::Binding, WaitFor::Released, WaitFor::Paused].into_iter().find(|known| waits_for_text(*known) == text);
     known.map(Some).ok_or_else(unreadable)
 }
 

@@ -212,6 +212,8 @@ fn no_statement_about_waiting_calls_sorts_or_walks_the_table() {
         (write::COUNT_DUE, "COVERING INDEX calls_due"),
         (write::BINDING_CAME, "calls_held"),
         (write::WORKS_OF, "calls_taken"),
+        (write::MAKE_DUE, "calls_paused"),
+        (read::WAITING_FOR, "calls_paused"),
         (write::EVER_TOOK, "calls_taken"),
         (read::OLDEST_DUE, "COVERING INDEX calls_due"),
     ] {

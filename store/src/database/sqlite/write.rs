@@ -1,6 +1,6 @@
 //! The SQL that writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
 use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
@@ -76,7 +76,8 @@ const INSERT_CALL: &str = "INSERT INTO calls (call_id, app_key, session_id, icid
                            ON CONFLICT (call_id) DO NOTHING";
 const INSERT_CDR_TEXT: &str = "INSERT INTO cdr_texts (id, text) VALUES (?1, ?2)";
 const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record, waits_for IS NOT NULL, \
-                     CASE WHEN waits_for = 'binding' THEN brought_by END FROM calls WHERE call_id = ?1";
+                     CASE WHEN waits_for = 'binding' OR waits_for = 'paused' AND NOT EXISTS \
+                     (SELECT 1 FROM releases WHERE call_number = number) THEN brought_by END FROM calls WHERE call_id = ?1";
 const RENEW: &str = "UPDATE calls SET claim_deadline = ?1 \
                      WHERE call_id = ?2 AND push_id = ?3 AND outcome IS NULL AND waits_for IS NULL";
 const COUNT_DUPLICATES: &str = "UPDATE calls SET duplicates = duplicates + ?1 WHERE call_id = ?2";
@@ -109,6 +110,17 @@ pub(super) const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE pus
                          OR EXISTS (SELECT 1 FROM releases WHERE push_id = ?1)";
 pub(super) const DUE_WORKS: &str = "SELECT call_id, ak, record FROM calls INDEXED BY calls_due \
                                     WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
+/// Nothing of such a call is due, and it keeps since when it waits.
+const WAIT_FOR_BUSINESS: &str =
+    "UPDATE calls SET waits_for = 'paused', due_at = NULL, ak = ?1 WHERE call_id = ?2 AND due_at IS NOT NULL";
+const PAUSED: &str = "SELECT ak FROM paused_businesses WHERE resumed_at IS NULL";
+const RESUMING: &str = "SELECT ak FROM paused_businesses WHERE resumed_at IS NOT NULL";
+const PAUSE: &str = "INSERT INTO paused_businesses (ak, paused_at) VALUES (?1, ?2) ON CONFLICT (ak) DO UPDATE \
+                     SET paused_at = excluded.paused_at, resumed_at = NULL WHERE resumed_at IS NOT NULL";
+const RESUME: &str = "UPDATE paused_businesses SET resumed_at = ?1 WHERE ak = ?2 AND resumed_at IS NULL";
+pub(super) const MAKE_DUE: &str = "UPDATE calls SET due_at = ?1 WHERE number IN (SELECT number FROM calls INDEXED BY calls_paused \
+                        WHERE ak = ?2 AND waits_for = 'paused' AND due_at IS NULL LIMIT ?3)";
+const RESUMED: &str = "DELETE FROM paused_businesses WHERE ak = ?1 AND resumed_at IS NOT NULL";
 /// `brought_by` stays: it tells whether a replay brought the call.
 const GRANT_WORK: &str = "UPDATE calls SET push_id = ?1, claim_deadline = ?2, ak = ?3, record = ?4, taken_at = ?5, \
                           waits_for = NULL, waits_since = NULL, due_at = NULL \
@@ -414,6 +426,45 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(works)
     }
 
+    fn wait_for_businesses(&mut self, works: &[(&str, &str)]) -> Result<(), EngineError> {
+        let mut statement = self.prepare(WAIT_FOR_BUSINESS)?;
+        for (call_id, ak) in works {
+            statement.execute(params![ak, call_id])?;
+        }
+        Ok(())
+    }
+
+    fn paused(&mut self) -> Result<HashSet<String>, EngineError> {
+        Ok(self.prepare(PAUSED)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    fn resuming(&mut self) -> Result<Vec<String>, EngineError> {
+        Ok(self.prepare(RESUMING)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    fn pause(&mut self, ak: &str, now_ms: i64) -> Result<(), EngineError> {
+        self.prepare(PAUSE)?.execute(params![ak, now_ms])?;
+        Ok(())
+    }
+
+    fn resume(&mut self, ak: &str, now_ms: i64) -> Result<bool, EngineError> {
+        Ok(self.prepare(RESUME)?.execute(params![now_ms, ak])? > 0)
+    }
+
+    fn make_due(&mut self, ak: &str, most: usize, now_ms: i64) -> Result<usize, EngineError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        Ok(self.prepare(MAKE_DUE)?.execute(params![now_ms, ak, most])?)
+    }
+
+    fn resumed(&mut self, ak: &str) -> Result<(), EngineError> {
+        self.prepare(RESUMED)?.execute([ak])?;
+        Ok(())
+    }
+
+    fn business(&mut self, ak: &str) -> Result<(Option<i64>, u64), EngineError> {
+        read::business(self.connection()?, ak)
+    }
+
     fn grant_works(&mut self, rows: &[GrantRow<'_>], now_ms: i64) -> Result<(), EngineError> {
         let mut statement = self.prepare(GRANT_WORK)?;
         for row in rows {
@@ -542,6 +593,7 @@ pub(super) const fn waits_for(what: WaitFor) -> &'static str {
     match what {
         WaitFor::Binding => "binding",
         WaitFor::Released => "released",
+        WaitFor::Paused => "paused",
     }
 }
 
