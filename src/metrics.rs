@@ -85,10 +85,10 @@ closed_set! {
         WarningsRecordFileDownloadUrl = "privatenumber_cdr_warnings_total.field.record_file_download_url",
         /// CDRs whose `userData` could not be used.
         WarningsUserData = "privatenumber_cdr_warnings_total.field.user_data",
-        /// Callbacks answered 2xx.
-        CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
-        /// Callbacks answered with any other status.
-        CallbacksAnsweredOther = "privatenumber_callbacks_total.outcome.answered_other",
+        /// Callbacks that got a reply with a 2xx status.
+        CallbacksDelivered = "privatenumber_callbacks_total.outcome.delivered",
+        /// Callbacks that got a reply with any other status.
+        CallbacksRejected = "privatenumber_callbacks_total.outcome.rejected",
         /// Callbacks that certainly never left.
         CallbacksNotSent = "privatenumber_callbacks_total.outcome.not_sent",
         /// Callbacks without an answer.
@@ -274,8 +274,8 @@ fn of_field(field: Field) -> Counter {
 
 fn of_outcome(outcome: Outcome) -> Counter {
     match outcome {
-        Outcome::Answered { status: 200..=299 } => Counter::CallbacksAnswered2xx,
-        Outcome::Answered { .. } => Counter::CallbacksAnsweredOther,
+        Outcome::Delivered { .. } => Counter::CallbacksDelivered,
+        Outcome::Rejected { .. } => Counter::CallbacksRejected,
         Outcome::NotSent { .. } => Counter::CallbacksNotSent,
         Outcome::MaybeSent { .. } => Counter::CallbacksMaybeSent,
         Outcome::Skipped { .. } => Counter::CallbacksSkipped,

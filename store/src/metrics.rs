@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use privatenumber_contract::{CallVerdict, Outcome, OutcomeReport};
+use privatenumber_contract::{CallVerdict, OutcomeReport};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -228,12 +228,7 @@ impl Metrics {
     pub fn outcomes_committed(&self, reports: &[OutcomeReport], done: &OutcomesDone) {
         self.set_works_waiting(done.answer.works_waiting);
         for (report, result) in reports.iter().zip(&done.results) {
-            let class = match report.outcome {
-                Outcome::Answered { .. } => "answered",
-                Outcome::NotSent { .. } => "not_sent",
-                Outcome::MaybeSent { .. } => "maybe_sent",
-                Outcome::Skipped { .. } => "skipped",
-            };
+            let class = report.outcome.state().as_str();
             let result = match result {
                 OutcomeResult::Recorded => "recorded",
                 OutcomeResult::Repeated => "repeated",

@@ -31,7 +31,7 @@ async fn metrics_have_labels(mode: HeadersMode) -> Result<()> {
         "privatenumber_pushes_total{answer=\"unauthorized\"} 0",
         "privatenumber_cdrs_total{verdict=\"claimed\"} 3",
         "privatenumber_cdrs_total{verdict=\"duplicate\"} 3",
-        "privatenumber_callbacks_total{outcome=\"answered_2xx\"} 3",
+        "privatenumber_callbacks_total{outcome=\"delivered\"} 3",
         "privatenumber_callbacks_total{outcome=\"maybe_sent\"} 0",
         "privatenumber_dispatches_refused_total{reason=\"no_cluster\"} 0",
         "privatenumber_outcomes_reported_total{} 3",

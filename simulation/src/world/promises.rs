@@ -91,7 +91,7 @@ impl World<'_> {
             format!("the outcome of call {call_id} was {first:?} and became {outcome:?}")
         })?;
         let agrees = match outcome {
-            Outcome::Answered { status } => call.statuses.contains(&status),
+            Outcome::Delivered { status } | Outcome::Rejected { status } => call.statuses.contains(&status),
             Outcome::NotSent { .. } => call.arrivals == 0,
             Outcome::MaybeSent { .. } => call.departures > 0,
             Outcome::Skipped { .. } => call.departures == 0 && call.arrivals == 0 && is_skipped_rightly,
@@ -171,10 +171,7 @@ impl World<'_> {
         self.check_outcome(call_id)?;
         let Some(view) = self.view(call_id)? else { return Ok(()) };
         let state = match view.outcome {
-            Some(Outcome::Answered { .. }) => "answered",
-            Some(Outcome::NotSent { .. }) => "not_sent",
-            Some(Outcome::MaybeSent { .. }) => "maybe_sent",
-            Some(Outcome::Skipped { .. }) => "skipped",
+            Some(outcome) => outcome.state().as_str(),
             None => {
                 let cause = self.unknown_cause(call_id, &view)?;
                 *self.figures.unknown.entry(cause).or_default() += 1;

@@ -405,7 +405,7 @@ impl World<'_> {
         if in_time.is_empty() {
             in_time.extend((0..before).map(|_| {
                 let push_id = PushId::from_bytes([0; 16]);
-                let outcome = Outcome::Answered { status: 200 };
+                let outcome = Outcome::Delivered { status: 200 };
                 OutcomeReport { call_id: "left-out".to_owned(), push_id, outcome, duration_ms: None }
             }));
         }

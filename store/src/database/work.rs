@@ -284,8 +284,10 @@ pub enum NotReleasable {
     Pending,
     /// Whoever held its claim may have called back.
     Unknown,
-    /// The business answered.
-    Answered,
+    /// The business has its callback.
+    Delivered,
+    /// The business had its callback and replied with a status other than 2xx.
+    Rejected,
     /// The callback left, or may have.
     MaybeSent,
     /// The call's data was erased.

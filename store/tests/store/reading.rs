@@ -1,12 +1,8 @@
 //! Lists: filters, pages, cursors.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, push};
-
-fn sessions(page: &Value) -> Vec<String> {
-    page["calls"].as_array().unwrap().iter().map(|call| call["sessionId"].as_str().unwrap().to_owned()).collect()
-}
+use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, push, sessions};
 
 #[tokio::test]
 async fn pages_are_stable_while_calls_come_in() {
@@ -88,7 +84,7 @@ async fn filters_narrow_the_list_together() {
         ("ak=X&appKey=app", vec!["d", "a"]),
         ("ak=X&appKey=app&subscriptionId=1", vec!["a"]),
         ("state=pending&ak=X", vec!["c", "a"]),
-        ("state=answered", vec!["d"]),
+        ("state=delivered", vec!["d"]),
         ("from=1800000001000", vec!["d", "c", "b"]),
         ("from=1800000001000&to=1800000003000", vec!["c", "b"]),
         ("to=1800000000000", vec![]),
@@ -103,9 +99,12 @@ async fn filters_narrow_the_list_together() {
 async fn what_is_not_known_is_refused_by_name() {
     let store = Store::in_memory().await;
     let wrong = [
-        ("/v1/calls?sate=pending", "`sate`: not known here; known are state, ak,"),
+        ("/v1/calls?sate=pending", "`sate`: not known here; known are state, outcome, ak,"),
         ("/v1/calls?%2B8617010000001=1", "`(a name not shown here)`: not known here"),
-        ("/v1/calls?state=done", "`state`: not one of pending, answered,"),
+        ("/v1/calls?state=done", "`state`: not one of pending, delivered, rejected, not_sent,"),
+        ("/v1/calls?state=pending,", "`state`: not one of pending, delivered,"),
+        ("/v1/calls?outcome=rejected", "`outcome`: not one of undelivered"),
+        ("/v1/calls?outcome=undelivered&state=pending", "`outcome`: there beside `state`"),
         ("/v1/calls?ak=X&ak=Y", "`ak`: there twice"),
         ("/v1/calls?ak=", "`ak`: empty"),
         ("/v1/calls?from=yesterday", "`from`: not an integer; give epoch milliseconds"),

@@ -235,8 +235,24 @@ pub fn call_id(session_id: &str) -> String {
     CallKey { app_key: "app", session_id: privatenumber_contract::Private::new(session_id), icid: "icid" }.id()
 }
 
+/// A reply of the business, as filters report it.
 pub fn answered(status: u16) -> Value {
     json!({"class": "answered", "status": status})
+}
+
+/// A reply with a 2xx status, as it is shown.
+pub fn delivered(status: u16) -> Value {
+    json!({"class": "delivered", "status": status})
+}
+
+/// A reply with another status, as it is shown.
+pub fn rejected(status: u16) -> Value {
+    json!({"class": "rejected", "status": status})
+}
+
+/// The sessions of a page of calls.
+pub fn sessions(page: &Value) -> Vec<String> {
+    page["calls"].as_array().unwrap().iter().map(|call| call["sessionId"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The value of a metric, given its name and labels as they stand in the text.

@@ -24,7 +24,7 @@ const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, report
 /// When a binding was registered first.
 const FIRST_REGISTERED: &str = "SELECT registered_at FROM bindings WHERE subscription_id = ?1 AND version = 1";
 /// What [`select_calls`] reads of calls to be released.
-const TO_RELEASE: &str = "SELECT call_id, outcome FROM calls";
+const TO_RELEASE: &str = "SELECT number, call_id, outcome FROM calls";
 pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
                        WHERE waits_for IS NOT NULL";
 pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
@@ -218,7 +218,7 @@ fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64)
 /// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
 /// done for the first page only, and not for a binding, which has few calls anyway.
 fn span(connection: &Connection, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
-    if (filter.from.is_none() && filter.to.is_none()) || driver(filter) == Driver::SubscriptionId {
+    if (filter.from.is_none() && filter.to.is_none()) || filter.subscription_id.is_some() {
         return Ok(Some(Span::ALL));
     }
     let (from, to) = times(filter);
@@ -319,35 +319,41 @@ impl Span {
     pub(super) const ALL: Self = Self { first: i64::MIN, last: i64::MAX };
 }
 
-/// The one filter whose index a page is read by; the others are looked at in each row.
+/// The one filter whose index the calls of a state are read by; the others are looked at in each row.
 ///
-/// SQLite would guess, without knowing that most calls are `answered` and most of the rest belong to nobody in particular.
+/// SQLite would guess, without knowing that most calls are `delivered` and most of the rest belong to nobody in particular.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     SubscriptionId,
-    /// Of the states that business and gateway do not get into as long as all is well.
-    RareState,
+    /// Of the calls that ended and were not delivered, by their own index, of one business.
+    UndeliveredByAk,
+    /// Of all calls that ended and were not delivered, by their own index.
+    Undelivered,
     Ak,
     AppKey,
-    /// `answered` or `skipped`, which may be most calls there are.
-    OrdinaryState,
+    /// `delivered`, which may be most calls there are, or without an outcome.
+    OutcomeClass,
     /// Of the calls that wait, by their own index.
     Waiting,
     /// Nothing: by number.
     All,
 }
 
-fn driver(filter: &CallFilter) -> Driver {
-    match filter {
-        CallFilter { subscription_id: Some(_), .. } => Driver::SubscriptionId,
-        CallFilter { state: Some(CallState::Waiting), .. } => Driver::Waiting,
-        CallFilter { state: Some(state), .. } if !matches!(state, CallState::Answered | CallState::Skipped) => {
-            Driver::RareState
-        }
-        CallFilter { ak: Some(_), .. } => Driver::Ak,
-        CallFilter { app_key: Some(_), .. } => Driver::AppKey,
-        CallFilter { state: Some(_), .. } => Driver::OrdinaryState,
-        _ => Driver::All,
+fn driver(filter: &CallFilter, state: Option<CallState>) -> Driver {
+    use CallState::{Delivered, MaybeSent, NotSent, Pending, Rejected, Skipped, Unknown, Waiting};
+    let (by_ak, by_app_key) = (filter.ak.is_some(), filter.app_key.is_some());
+    match state {
+        _ if filter.subscription_id.is_some() => Driver::SubscriptionId,
+        Some(Waiting) => Driver::Waiting,
+        Some(Pending | Unknown) => Driver::OutcomeClass,
+        Some(Rejected | NotSent | MaybeSent | Skipped) if by_ak => Driver::UndeliveredByAk,
+        // An application may have all its calls skipped.
+        Some(Skipped) if by_app_key => Driver::AppKey,
+        Some(Rejected | NotSent | MaybeSent | Skipped) => Driver::Undelivered,
+        Some(Delivered) | None if by_ak => Driver::Ak,
+        Some(Delivered) | None if by_app_key => Driver::AppKey,
+        Some(Delivered) => Driver::OutcomeClass,
+        None => Driver::All,
     }
 }
 
@@ -375,53 +381,89 @@ impl Query {
     }
 }
 
-/// The query for a page of calls; `select` is its beginning.
+/// The query for a page of calls; `select` is its beginning and has `number` among its columns.
 ///
-/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. A plus sign
-/// before a column keeps SQLite from its index.
+/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. Calls of several
+/// states are read by an index for each, and merged.
 pub(super) fn select_calls(filter: &CallFilter, page: &Page, span: &Span, now_ms: i64, select: &str) -> Query {
-    let driver = driver(filter);
-    let mut query = Query { sql: select.to_owned(), values: Vec::new() };
-    if driver == Driver::Waiting {
-        query.push(" INDEXED BY calls_waiting");
+    let mut query = Query { sql: String::new(), values: Vec::new() };
+    let select_arm = |query: &mut Query, state| {
+        query.push(select);
+        push_conditions(query, filter, state, page, span, now_ms);
+    };
+    match &filter.states[..] {
+        [] => select_arm(&mut query, None),
+        [first, others @ ..] => {
+            select_arm(&mut query, Some(*first));
+            for state in others {
+                query.push(" UNION ALL ");
+                select_arm(&mut query, Some(*state));
+            }
+        }
     }
+    query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
+    query
+}
+
+/// What follows `FROM calls` for the calls of one state, or of any. A plus sign before a column keeps SQLite from its index.
+fn push_conditions(
+    query: &mut Query,
+    filter: &CallFilter,
+    state: Option<CallState>,
+    page: &Page,
+    span: &Span,
+    now_ms: i64,
+) {
+    let driver = driver(filter, state);
+    match driver {
+        Driver::Waiting => query.push(" INDEXED BY calls_waiting"),
+        Driver::Undelivered => query.push(" INDEXED BY calls_undelivered"),
+        Driver::UndeliveredByAk => query.push(" INDEXED BY calls_undelivered_by_ak"),
+        _ => query,
+    };
     query.push(" WHERE number < ").push_bind(before(page));
     if *span != Span::ALL {
         query.push(" AND number >= ").push_bind(span.first).push(" AND number <= ").push_bind(span.last);
     }
     let texts = [
-        ("subscription_id = ", &filter.subscription_id, Driver::SubscriptionId),
-        ("ak = ", &filter.ak, Driver::Ak),
-        ("app_key = ", &filter.app_key, Driver::AppKey),
+        ("subscription_id = ", &filter.subscription_id, &[Driver::SubscriptionId][..]),
+        ("ak = ", &filter.ak, &[Driver::Ak, Driver::UndeliveredByAk]),
+        ("app_key = ", &filter.app_key, &[Driver::AppKey]),
     ];
     for (condition, value, by) in texts {
         if let Some(value) = value {
-            query.push(if driver == by { " AND " } else { " AND +" }).push(condition).push_bind(value.clone());
+            query.push(if by.contains(&driver) { " AND " } else { " AND +" }).push(condition).push_bind(value.clone());
         }
     }
-    if let Some(state) = filter.state {
-        let by_state = matches!(driver, Driver::RareState | Driver::OrdinaryState);
-        let class = if by_state { " AND outcome_class" } else { " AND +outcome_class" };
-        match state {
-            CallState::Waiting => query.push(" AND waits_for IS NOT NULL"),
-            CallState::Pending => {
-                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline >= ").push_bind(now_ms)
-            }
-            CallState::Unknown => {
-                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline < ").push_bind(now_ms)
-            }
-            CallState::Answered => query.push(class).push(" = 'answered'"),
-            CallState::NotSent => query.push(class).push(" = 'not_sent'"),
-            CallState::MaybeSent => query.push(class).push(" = 'maybe_sent'"),
-            CallState::Skipped => query.push(class).push(" = 'skipped'"),
-        };
+    if let Some(state) = state {
+        push_state(query, state, driver, now_ms);
     }
     if filter.from.is_some() || filter.to.is_some() {
         let (from, to) = times(filter);
         query.push(" AND +recorded_at >= ").push_bind(from).push(" AND +recorded_at < ").push_bind(to);
     }
-    query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
-    query
+}
+
+fn push_state(query: &mut Query, state: CallState, driver: Driver, now_ms: i64) {
+    let class = if driver == Driver::OutcomeClass { " AND outcome_class" } else { " AND +outcome_class" };
+    let undelivered = match driver {
+        Driver::Undelivered | Driver::UndeliveredByAk => " AND undelivered",
+        _ => " AND +undelivered",
+    };
+    match state {
+        CallState::Waiting => query.push(" AND waits_for IS NOT NULL"),
+        CallState::Pending => {
+            query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline >= ").push_bind(now_ms)
+        }
+        CallState::Unknown => {
+            query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline < ").push_bind(now_ms)
+        }
+        CallState::Delivered => query.push(class).push(" = 'answered' AND +undelivered IS NULL"),
+        CallState::Rejected => query.push(undelivered).push(" = 'rejected'"),
+        CallState::NotSent => query.push(undelivered).push(" = 'not_sent'"),
+        CallState::MaybeSent => query.push(undelivered).push(" = 'maybe_sent'"),
+        CallState::Skipped => query.push(undelivered).push(" = 'skipped'"),
+    };
 }
 
 fn before(page: &Page) -> i64 {
@@ -492,10 +534,7 @@ fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
 /// Where a call stands that does not wait: P3, nothing is pending for ever.
 fn state(outcome: Option<&Outcome>, claim_deadline: i64, now_ms: i64) -> CallState {
     match outcome {
-        Some(Outcome::Answered { .. }) => CallState::Answered,
-        Some(Outcome::NotSent { .. }) => CallState::NotSent,
-        Some(Outcome::MaybeSent { .. }) => CallState::MaybeSent,
-        Some(Outcome::Skipped { .. }) => CallState::Skipped,
+        Some(outcome) => outcome.state(),
         None if now_ms > claim_deadline => CallState::Unknown,
         None => CallState::Pending,
     }

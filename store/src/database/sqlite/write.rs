@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
+use privatenumber_contract::{OutcomeReport, Private, PushId, ReportedOutcome, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -214,10 +214,11 @@ impl Transaction for SqliteTransaction<'_> {
         let mut statement = self.prepare(WRITE_OUTCOME)?;
         let mut written = Vec::with_capacity(reports.len());
         for report in reports {
-            let outcome = serde_json::to_string(&report.outcome).map_err(EngineError::corrupt)?;
+            let outcome = ReportedOutcome::from(report.outcome);
+            let text = serde_json::to_string(&outcome).map_err(EngineError::corrupt)?;
             let changed = statement.execute(params![
-                outcome_class(&report.outcome),
-                outcome,
+                outcome_class(&outcome),
+                text,
                 report.duration_ms,
                 now_ms,
                 report.call_id,
@@ -413,12 +414,12 @@ impl Hex {
     }
 }
 
-/// The class as it is on the wire.
-fn outcome_class(outcome: &Outcome) -> &'static str {
+/// The class as it is on the wire, and as a store of 0.1.0 knows it.
+const fn outcome_class(outcome: &ReportedOutcome) -> &'static str {
     match outcome {
-        Outcome::Answered { .. } => "answered",
-        Outcome::NotSent { .. } => "not_sent",
-        Outcome::MaybeSent { .. } => "maybe_sent",
-        Outcome::Skipped { .. } => "skipped",
+        ReportedOutcome::Answered { .. } => "answered",
+        ReportedOutcome::NotSent { .. } => "not_sent",
+        ReportedOutcome::MaybeSent { .. } => "maybe_sent",
+        ReportedOutcome::Skipped { .. } => "skipped",
     }
 }
