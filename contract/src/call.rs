@@ -251,6 +251,10 @@ pub struct CallPage {
     pub calls: Vec<CallView>,
     /// Ask again with `?cursor=` this for the next page; `null` on the last.
     pub next_cursor: Option<String>,
+    /// On the first page of calls from a moment on: where the next reconciliation begins, epoch milliseconds. Give it as `from` then:
+    /// all calls of the business that were recorded before have come to their end, and none will be recorded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_from: Option<i64>,
 }
 
 /// A CDR that could not be used, as the store keeps it: `GET /v1/parked`.

@@ -63,7 +63,11 @@ impl Store {
         let database = runtime.block_on(Database::open_in_memory()).context("no database in memory")?;
         let clock = Arc::new(AtomicI64::new(0));
         let told = Arc::clone(&clock);
-        let clock_of_store = Clock::new(move || told.load(Ordering::Relaxed));
+        let elapsed = Arc::clone(&clock);
+        let clock_of_store = Clock::new(
+            move || told.load(Ordering::Relaxed),
+            move || Duration::from_millis(u64::try_from(elapsed.load(Ordering::Relaxed)).unwrap_or_default()),
+        );
         let metrics = Arc::new(Metrics::default());
         let (writer, _task) = {
             let _inside = runtime.enter();

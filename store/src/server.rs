@@ -52,6 +52,7 @@ pub async fn run(
     settings.check()?;
     let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
     let database = Database::open(&settings.data, &options).await?;
+    clock.now_after(database.latest_time().await?);
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)
     })?;
@@ -79,6 +80,7 @@ pub async fn run(
     tokio::select! {
         () = connections.accept(&listener) => {}
         () = stop => {}
+        () = record_time(&app.writer) => {}
         ended = &mut writer_task => {
             let reason = match ended {
                 Ok(Ok(())) => "no error".to_owned(),
@@ -96,6 +98,18 @@ pub async fn run(
     connections.finish(deadline - settings.shutdown_timeout / 4).await;
     drop(app);
     finish_writing(writer_task, &database, deadline).await
+}
+
+/// How often the time is recorded, so that the store's clock goes on from there should the machine's be set back before the next start.
+const TIME_RECORDED_EVERY: Duration = Duration::from_secs(30);
+
+/// Records the time for ever.
+async fn record_time(writer: &Writer) {
+    loop {
+        tokio::time::sleep(TIME_RECORDED_EVERY).await;
+        // The writer logs what fails. The time recorded before holds, and whoever reconciles is given that.
+        let _ = writer.readiness().await;
+    }
 }
 
 async fn finish_writing(

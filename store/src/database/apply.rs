@@ -151,8 +151,8 @@ fn apply_calls<T: Transaction>(
                         Standing::Granted { push_id, has_outcome: false }
                             if push_id == work.push_id && first_mention =>
                         {
-                            if !holder.new && matches!(call.lasts, super::work::Lasts::For(_)) {
-                                let claim_deadline = call.lasts.deadline(now_ms);
+                            if !holder.new {
+                                let claim_deadline = now_ms.saturating_add_unsigned(call.ttl_ms);
                                 let call_id = call.call_id.as_str();
                                 renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
                             }
@@ -226,7 +226,7 @@ impl Prepared<'_> {
             call: self.call,
             push_id: if matches!(self.start, Start::Held { .. }) { NOBODY } else { self.work.push_id },
             received_at: self.work.received.at(now_ms),
-            claim_deadline: self.call.lasts.deadline(now_ms),
+            claim_deadline: now_ms.saturating_add_unsigned(self.call.ttl_ms),
             ak: self.ak.as_deref(),
             record: self.record.get(),
         }

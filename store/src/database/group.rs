@@ -12,11 +12,11 @@ const ATTEMPTS_AT_A_CONFLICT: u32 = 10;
 ///
 /// If one of them cannot be stored, nothing of that transaction is kept and each half is tried in a transaction of its own, so that
 /// in the end it alone fails. If the database as a whole cannot be written, all that are left fail and nothing of them is kept.
-pub(crate) fn commit<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) {
+pub(crate) fn commit<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) {
     // Halves that are still to be tried, the next one last.
     let mut left = vec![works];
     while let Some(works) = left.pop() {
-        let Err(error) = attempt_over_conflicts(engine, works, now_ms) else { continue };
+        let Err(error) = attempt_over_conflicts(engine, works, now_after) else { continue };
         works.iter_mut().for_each(|waiting| waiting.unit.forget());
         match error {
             WriteError::Refused(reason) if works.len() > 1 => {
@@ -45,10 +45,10 @@ fn fail(waiting: &mut Waiting<'_>, error: &WriteError) {
 fn attempt_over_conflicts<E: WriteEngine>(
     engine: &mut E,
     works: &mut [Waiting<'_>],
-    now_ms: &dyn Fn() -> i64,
+    now_after: &dyn Fn(i64) -> i64,
 ) -> Result<(), WriteError> {
     for _ in 0..ATTEMPTS_AT_A_CONFLICT {
-        match attempt(engine, works, now_ms) {
+        match attempt(engine, works, now_after) {
             Err(Failure::Engine(EngineError::Conflict)) => {
                 works.iter_mut().for_each(|waiting| waiting.unit.forget());
             }
@@ -66,7 +66,11 @@ enum Failure {
     Commit(WriteError),
 }
 
-fn attempt<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) -> Result<(), Failure> {
+fn attempt<E: WriteEngine>(
+    engine: &mut E,
+    works: &mut [Waiting<'_>],
+    now_after: &dyn Fn(i64) -> i64,
+) -> Result<(), Failure> {
     let mut transaction = engine.begin().map_err(Failure::Engine)?;
     // The transaction may have waited for a lock. Whoever left meanwhile was promised nothing and asks again: what nobody waits for
     // is not committed, so that a dead gateway's claims do not become `unknown`.
@@ -74,6 +78,8 @@ fn attempt<E: WriteEngine>(engine: &mut E, works: &mut [Waiting<'_>], now_ms: &d
     if awaited.peek().is_none() {
         return Ok(());
     }
-    apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms()).map_err(Failure::Engine)?;
+    // Whatever became of the clock, of this process or another: what is committed later is never recorded as earlier.
+    let now_ms = now_after(transaction.latest_time().map_err(Failure::Engine)?);
+    apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms).map_err(Failure::Engine)?;
     transaction.commit().map_err(|error| Failure::Commit(error.into()))
 }

@@ -17,7 +17,7 @@ use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, Regist
 pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, WaitingCalls};
 use transaction::ReadEngine;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
+    BindingDone, BindingWork, CallDone, CallWork, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
     ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
     Requester, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
@@ -169,11 +169,21 @@ impl Database {
     /// Commits `works` durably, in one transaction if it can, and fills in what each came to; one that cannot be stored does not harm
     /// the others. The result of a work that nobody waits for any more stays empty: it is not committed.
     ///
-    /// `now_ms` returns the time, epoch milliseconds; it is asked once the transaction is open. Blocks the thread until the disk has
-    /// it all.
-    pub fn commit(&self, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) {
+    /// `now_after` is given the latest time that is recorded and returns the time, which is never before it; both epoch milliseconds. It
+    /// is asked once the transaction is open. Blocks the thread until the disk has it all.
+    pub fn commit(&self, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) {
         match &self.engine {
-            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_ms),
+            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_after),
+        }
+    }
+
+    /// The latest time that is recorded, epoch milliseconds; the earliest there is where none is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn latest_time(&self) -> Result<i64, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.latest_time().await?),
         }
     }
 

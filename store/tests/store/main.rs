@@ -4,6 +4,7 @@
 mod batches;
 mod bindings;
 mod claims;
+mod clocks;
 mod document;
 mod failures;
 mod full_disk;

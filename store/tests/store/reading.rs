@@ -16,7 +16,7 @@ async fn pages_are_stable_while_calls_come_in() {
         let page = store.get(&path).await.expect(200);
         seen.extend(sessions(&page));
         // A newer call after every page; the clock even steps back.
-        store.pass_ms(-1000);
+        store.set_clock(-1000);
         store.push(PUSH_2, vec![call(&format!("late {}", seen.len()))]).await;
         match page["nextCursor"].as_str() {
             Some(cursor) => path = format!("/v1/calls?limit=3&cursor={cursor}"),
@@ -28,13 +28,17 @@ async fn pages_are_stable_while_calls_come_in() {
 }
 
 #[tokio::test]
-async fn a_span_of_time_is_paged_through_exactly_though_the_clock_steps_back() {
-    let store = Store::in_memory().await;
-    // Recorded at 0, 1, 2, 3, 4 and again 1, 2, 3, 4, 5 s.
+async fn a_span_of_time_is_paged_through_exactly_though_the_clock_of_0_1_0_stepped_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let store = Store::at(&path).await;
     for number in 0..10 {
         store.push(PUSH_1, vec![call(&format!("s{number}"))]).await;
-        store.pass_ms(if number == 4 { -3000 } else { 1000 });
     }
+    // Recorded at 0, 1, 2, 3, 4 and again 1, 2, 3, 4, 5 s.
+    let seconds = "CASE WHEN number <= 5 THEN number - 1 ELSE number - 5 END";
+    let recorded = format!("UPDATE calls SET recorded_at = {START} + 1000 * ({seconds})");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(&recorded).unwrap();
     let (from, to) = (START + 1000, START + 4000);
     for more in ["", "&ak=CONFIGURED", "&state=pending", "&subscriptionId=binding-1"] {
         let filter = format!("/v1/calls?limit=2&from={from}&to={to}{more}");

@@ -37,10 +37,21 @@ const PARKED_TEXT: &str = "SELECT app_key, ak, received_at, coalesce(raw_bytes, 
                            WHERE number = ?1";
 /// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
 const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
+/// Every commit that records a call, and the readiness check, write the time; the entries of an index tell the latest.
+pub(super) const LATEST_TIME: &str = "SELECT max(\
+     coalesce((SELECT max(recorded_at) FROM calls), -9223372036854775808), \
+     coalesce((SELECT checked_at FROM readiness), -9223372036854775808))";
+/// The earliest call that has yet to come to its end, of those among the numbers.
+pub(super) const UNSETTLED: &str = "SELECT min(recorded_at) FROM calls INDEXED BY calls_by_outcome_class WHERE outcome_class IS NULL AND number >= ?1 AND number <= ?2 \
+                         AND (claim_deadline >= ?3 AND (?4 IS NULL OR ak = ?4) OR waits_for IS NOT NULL) AND +recorded_at >= ?5";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
 impl ReadEngine for Sqlite {
+    async fn latest_time(&self) -> Result<i64, EngineError> {
+        self.readers.ask(latest_time).await
+    }
+
     async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
         let (filter, page) = (filter.clone(), *page);
         self.readers.ask(move |connection| calls(connection, &filter, &page, now_ms)).await
@@ -194,13 +205,22 @@ fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
     Ok(warnings.into_iter().map(owned).collect())
 }
 
+fn latest_time(connection: &Connection) -> Result<i64, EngineError> {
+    Ok(connection.prepare_cached(LATEST_TIME)?.query_row([], |row| row.get(0))?)
+}
+
 fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
-    let Some(span) = span(connection, filter, page)? else {
-        return Ok(CallPage { calls: Vec::new(), next_cursor: None });
+    // All statements see the same state.
+    let transaction = connection.unchecked_transaction()?;
+    let span = span(&transaction, filter, page)?;
+    let next_from = match (filter.from, page.before) {
+        (Some(from), None) => Some(next_from(&transaction, filter, from, span, now_ms)?),
+        _ => None,
     };
+    let Some(span) = span else { return Ok(CallPage { calls: Vec::new(), next_cursor: None, next_from }) };
     let query = select_calls(filter, page, &span, now_ms, CALL);
     let mut pager = Pager::new(page);
-    let mut statement = connection.prepare_cached(&query.sql)?;
+    let mut statement = transaction.prepare_cached(&query.sql)?;
     let mut rows = statement.query(params_from_iter(&query.values))?;
     while let Some(row) = rows.next()? {
         let bytes = text(row, "record")?.len();
@@ -210,7 +230,26 @@ fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64)
     }
     let (calls, next) = pager.finish();
     let since = (span != Span::ALL).then(|| Since { times: times(filter), number: span.first });
-    Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)) })
+    Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)), next_from })
+}
+
+/// Where the calls begin, from `from` on, that the next reconciliation has to look at: no call that was recorded before is still to
+/// come to its end, and none will be recorded before. `span` has the numbers of the calls of the filter's times.
+fn next_from(
+    connection: &Connection,
+    filter: &CallFilter,
+    from: i64,
+    span: Option<Span>,
+    now_ms: i64,
+) -> Result<i64, EngineError> {
+    let unsettled: Option<i64> = match span {
+        Some(Span { first, last }) => connection
+            .prepare_cached(UNSETTLED)?
+            .query_row(params![first, last, now_ms, filter.ak, from], |row| row.get(0))?,
+        None => None,
+    };
+    let ends = [Some(latest_time(connection)?), filter.to, unsettled];
+    Ok(ends.into_iter().flatten().min().unwrap_or(from))
 }
 
 /// The numbers among which the calls of the filter's times are; `None` if there are none.

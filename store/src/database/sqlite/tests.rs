@@ -48,7 +48,7 @@ fn commit(sqlite: &Sqlite, works: &[PushWork]) -> Vec<Option<Result<PushDone, Wr
     let mut slots: Vec<_> = works.iter().cloned().map(Slot::new).collect();
     let mut works: Vec<_> =
         slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: &Waits(true) }).collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1);
     drop(works);
     slots.into_iter().map(|slot| slot.result).collect()
 }
@@ -129,7 +129,7 @@ fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
         .zip(&requesters)
         .map(|(slot, requester)| Waiting { unit: Unit::Push(slot), requester })
         .collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1);
     drop(works);
     assert!(matches!(slots.map(|slot| slot.result), [Some(Ok(_)), None, Some(Ok(_))]));
     assert_eq!(count(&directory, "events"), 2);
@@ -193,6 +193,24 @@ fn plan_of_page(sqlite: &Sqlite, filter: &CallFilter, span: &Span) -> Vec<String
         let mut statement = writer.prepare(&explain(&query.sql))?;
         statement.query_map(rusqlite::params_from_iter(&query.values), |row| row.get("detail"))?.collect()
     })
+}
+
+#[test]
+fn the_latest_time_and_the_earliest_unsettled_call_are_found_by_their_indexes() {
+    use super::read::{LATEST_TIME, UNSETTLED};
+    let (_directory, sqlite) = file();
+    for (sql, index) in [
+        (LATEST_TIME, "COVERING INDEX calls_by_recorded_at"),
+        (UNSETTLED, "INDEX calls_by_outcome_class (outcome_class=? AND rowid>? AND rowid<?)"),
+    ] {
+        let plan: Vec<String> = on_writer(&sqlite, |writer| {
+            let mut statement = writer.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let values = vec![1; statement.parameter_count()];
+            statement.query_map(rusqlite::params_from_iter(values), |row| row.get("detail"))?.collect()
+        });
+        assert!(plan.iter().any(|step| step.contains(index)), "{plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("SCAN calls")), "{plan:#?}");
+    }
 }
 
 #[test]

@@ -106,6 +106,10 @@ pub(super) fn cdr_text_id(call_number: i64) -> i64 {
 }
 
 impl Transaction for SqliteTransaction<'_> {
+    fn latest_time(&mut self) -> Result<i64, EngineError> {
+        Ok(self.prepare(read::LATEST_TIME)?.query_row([], |row| row.get(0))?)
+    }
+
     fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError> {
         let connection = self.connection()?;
         let mut statement = connection.prepare_cached(read::BINDING)?;
