@@ -6,10 +6,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use privatenumber_contract::limits;
+
 use crate::config::{Businesses, Limits};
 
 /// What a push takes before any of its body has arrived, bytes.
 pub const FIRST_BYTES: usize = 16 * 1_024;
+
+/// Works take at most this part of the room, so that pushes always find some: a quarter.
+const WORKS_PART: usize = 4;
 
 /// Counts what is held, against the limits.
 #[derive(Debug)]
@@ -19,11 +24,14 @@ pub struct Admission(Rc<Account>);
 struct Account {
     calls: Cell<usize>,
     bytes: Cell<usize>,
+    /// The part of `calls` that are works, taken or asked for.
+    works: Cell<usize>,
     /// The part of `bytes` that pushes hold whose body has not arrived as a whole.
     unfinished_bytes: Cell<usize>,
     /// Calls pending for each business, by its number.
     businesses: RefCell<Vec<BusinessAccount>>,
     most_calls: usize,
+    most_works: usize,
     most_bytes: usize,
     most_unfinished_bytes: usize,
 }
@@ -55,10 +63,12 @@ impl Admission {
         let businesses = businesses.all().iter().map(|business| account(business.pending_calls)).collect();
         Self(Rc::new(Account {
             calls: Cell::new(0),
+            works: Cell::new(0),
             bytes: Cell::new(0),
             unfinished_bytes: Cell::new(0),
             businesses: RefCell::new(businesses),
             most_calls: limits.pending_calls,
+            most_works: limits.pending_calls / WORKS_PART,
             most_bytes: limits.pending_bytes,
             most_unfinished_bytes: limits.pending_bytes / 2,
         }))
@@ -89,7 +99,35 @@ impl Admission {
         }
         account.calls.set(account.calls.get() + calls);
         account.take_bytes(bytes);
-        Some(Permit { account: Rc::clone(account), calls, bytes, business })
+        Some(Permit { account: Rc::clone(account), calls, bytes, business, of_works: false })
+    }
+
+    /// How many works may be asked for: as many as fit a quarter of the room for calls, a quarter of the bytes that are free, and one
+    /// answer.
+    pub fn works(&self) -> usize {
+        let account = &self.0;
+        let calls = account.most_calls.saturating_sub(account.calls.get());
+        let works = account.most_works.saturating_sub(account.works.get());
+        let bytes = account.most_bytes.saturating_sub(account.bytes.get()) / WORKS_PART;
+        limits::WORKS.min(calls).min(works).min(bytes / limits::CALL_ANSWER_BYTES)
+    }
+
+    /// Room for works, and for how many; `None` where there is none.
+    pub fn admit_works(&self) -> Option<(Permit, usize)> {
+        let (account, calls) = (&self.0, self.works());
+        if calls == 0 {
+            return None;
+        }
+        let bytes = calls * limits::CALL_ANSWER_BYTES;
+        account.calls.set(account.calls.get() + calls);
+        account.works.set(account.works.get() + calls);
+        account.take_bytes(bytes);
+        Some((Permit { account: Rc::clone(account), calls, bytes, business: None, of_works: true }, calls))
+    }
+
+    /// Whether `bytes` more fit into all that may be held, whichever pushes hold it.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        fits(self.0.bytes.get(), bytes, self.0.most_bytes)
     }
 
     /// How many calls are pending.
@@ -135,6 +173,17 @@ impl BodyPermit {
         true
     }
 
+    /// How many bytes it has taken.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The push gives way. What it took first is free at once, because headers have bounds of the host's own. What has arrived of its
+    /// body counts until the host has let go of it, though not among the unfinished ones any more.
+    pub fn leave(&mut self) {
+        self.complete(self.bytes.saturating_sub(FIRST_BYTES));
+    }
+
     /// The body has arrived as a whole: from now on it counts among what is pending, and by its own size.
     pub fn complete(&mut self, size: usize) {
         if self.is_complete {
@@ -163,17 +212,29 @@ pub struct Permit {
     calls: usize,
     bytes: usize,
     business: Option<usize>,
+    of_works: bool,
 }
 
 impl Permit {
     /// The part of the room that one call takes up, holding `bytes` bytes from now on. Without a call left it is room for
     /// the bytes alone.
-    pub fn split(&mut self, bytes: usize) -> Self {
+    ///
+    /// Of a work only now is known to which business it goes: it is counted there, beyond that one's limit if need be. A call of a push
+    /// stays on the account that took it.
+    pub fn split(&mut self, bytes: usize, business: Option<usize>) -> Self {
         let calls = self.calls.min(1);
         self.calls -= calls;
         // What is held already is counted, beyond the limit if need be; it is the next admission that is refused.
         self.account.take_bytes(bytes);
-        Self { account: Rc::clone(&self.account), calls, bytes, business: self.business }
+        let mut business_of = self.business;
+        if self.of_works
+            && let Some(index) = business
+            && let Some(account) = self.account.businesses.borrow_mut().get_mut(index)
+        {
+            account.calls = account.calls.saturating_add(calls);
+            business_of = business;
+        }
+        Self { account: Rc::clone(&self.account), calls, bytes, business: business_of, of_works: self.of_works }
     }
 
     /// Gives the bytes back and keeps the calls.
@@ -187,6 +248,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.release_bytes();
         self.account.calls.set(self.account.calls.get().saturating_sub(self.calls));
+        if self.of_works {
+            self.account.works.set(self.account.works.get().saturating_sub(self.calls));
+        }
         if let Some(index) = self.business
             && let Some(business) = self.account.businesses.borrow_mut().get_mut(index)
         {
@@ -221,12 +285,29 @@ mod tests {
     fn a_permit_that_is_split_gives_back_each_part_by_itself() {
         let admission = admission(50, 1_000);
         let mut permit = admission.admit(3, 100, None).unwrap();
-        let one = permit.split(40);
+        let one = permit.split(40, None);
         assert_eq!((admission.calls(), admission.bytes()), (3, 140));
         drop(permit);
         assert_eq!((admission.calls(), admission.bytes()), (1, 40));
         drop(one);
         assert_eq!((admission.calls(), admission.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn p4_works_leave_room_for_pushes() {
+        let admission = admission(50, 4_096 * 1_024);
+        let (mut permit, works) = admission.admit_works().unwrap();
+        assert_eq!((works, admission.calls(), admission.bytes()), (12, 12, 12 * 16 * 1_024));
+        assert!(admission.admit_works().is_none(), "a quarter of the calls");
+        let one = permit.split(100, None);
+        drop(permit);
+        assert_eq!((admission.calls(), admission.bytes(), admission.works()), (1, 100, 11));
+        drop(one);
+        assert_eq!((admission.calls(), admission.bytes(), admission.works()), (0, 0, 12));
+        let _push = admission.admit(45, 1, None).unwrap();
+        assert_eq!(admission.works(), 5, "what is left of the calls");
+        let _push = admission.admit(0, 4_096 * 1_024 - 256 * 1_024, None).unwrap();
+        assert_eq!(admission.works(), 3, "a quarter of the bytes that are free");
     }
 
     #[test]

@@ -133,6 +133,33 @@ pub enum Event {
         /// When the first of them is asked for again, milliseconds from now.
         retry_in_ms: u64,
     },
+    /// The store handed out calls that waited there.
+    WorksTaken {
+        /// The id that holds their claims.
+        push_id: PushId,
+        /// How many.
+        calls: usize,
+        /// How many still wait in the store.
+        waiting: u64,
+        /// From asking to the answer, milliseconds.
+        duration_ms: u64,
+    },
+    /// The store's answer to a request for works was missed; it is asked again.
+    WorksMissed {
+        /// The id under which works were asked for.
+        push_id: PushId,
+        /// How often they were asked for.
+        attempts: u32,
+        /// The status that was seen, if any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// When works are asked for again, milliseconds from now.
+        retry_in_ms: u64,
+        /// Whether one was reported less than a minute before.
+        repeated: bool,
+    },
+    /// The store does not know `POST /v1/work:take` (an older version): it is asked again after a minute.
+    WorksUnknown,
     /// The store does not know `POST /v1/push-batches` (an older version): it is asked for each push by itself.
     BatchesUnknown,
     /// Pushes were dropped that had never been asked for and whose senders had left, because others needed their room.
@@ -227,6 +254,8 @@ impl Event {
             | Self::PushCommitted { asked_again: false, .. }
             | Self::CdrsRepeated { .. }
             | Self::BatchAnswered { .. }
+            | Self::WorksTaken { .. }
+            | Self::WorksMissed { repeated: true, .. }
             | Self::OutcomesReported { .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Delivered { .. }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
@@ -235,6 +264,8 @@ impl Event {
             | Self::CdrWarnings { .. }
             | Self::ClaimsMissed { .. }
             | Self::BatchesUnknown
+            | Self::WorksMissed { .. }
+            | Self::WorksUnknown
             | Self::AbandonedDropped { .. }
             | Self::CallbackFinished { .. }
             | Self::CallbackRefused { .. }

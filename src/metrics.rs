@@ -101,6 +101,10 @@ closed_set! {
         RefusedNoHealthyHost = "privatenumber_dispatches_refused_total.reason.no_healthy_host",
         /// Times a push's answer from the store was missed.
         ClaimsMissed = "privatenumber_claims_missed_total",
+        /// Calls that waited in the store and that this gateway took, to call back.
+        WorksTaken = "privatenumber_works_taken_total",
+        /// Times the store's answer to a request for such calls was missed.
+        WorksMissed = "privatenumber_works_missed_total",
         /// Pushes that were dropped before they were asked for, because their senders had left and others needed the room.
         AbandonedDropped = "privatenumber_abandoned_dropped_total",
         /// Pushes whose missed answer the root got in the end.
@@ -223,6 +227,11 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         }
         Event::PushRejected { .. } => count(Counter::PushesRejected, 1),
         Event::ClaimsMissed { pushes, .. } => count(Counter::ClaimsMissed, *pushes as u64),
+        Event::WorksTaken { calls, duration_ms, .. } => {
+            count(Counter::WorksTaken, *calls as u64);
+            observe(Histogram::StoreDuration, *duration_ms);
+        }
+        Event::WorksMissed { .. } => count(Counter::WorksMissed, 1),
         Event::AbandonedDropped { pushes } => count(Counter::AbandonedDropped, *pushes as u64),
         Event::CallbackFinished { outcome, duration_ms, .. } => {
             count(of_outcome(*outcome), 1);
@@ -237,7 +246,11 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         }
         Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
         Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
-        Event::Configured { .. } | Event::BatchesUnknown | Event::Draining { .. } | Event::Drained => {}
+        Event::Configured { .. }
+        | Event::BatchesUnknown
+        | Event::WorksUnknown
+        | Event::Draining { .. }
+        | Event::Drained => {}
     }
 }
 

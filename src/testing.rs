@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use privatenumber_contract::{Outcome, Outcomes, Push, PushId, paths};
+use privatenumber_contract::{Outcome, Outcomes, Push, PushId, WorkRequest, paths};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -27,7 +27,7 @@ pub const PROBLEM: &str = "application/problem+json";
 /// Both values of `headers`.
 pub const MODES: [&str; 2] = ["hold", "pass"];
 
-/// The configuration of one application and one business, with `more` members.
+/// The configuration of one application and one business, with `more` members. Works are taken only where `more` says so.
 pub fn config(headers: &str, more: Value) -> Rc<Config> {
     let mut config = json!({
         "headers": headers,
@@ -35,6 +35,8 @@ pub fn config(headers: &str, more: Value) -> Rc<Config> {
         "businesses": [{"ak": AK, "cluster": "business", "authority": "business.example.com", "path": "/callback"}],
     });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let store = config.as_object_mut().unwrap().entry("store").or_insert_with(|| json!({}));
+    store.as_object_mut().unwrap().entry("work_interval_ms").or_insert(json!(0));
     Rc::new(Config::from_json(&serde_json::to_vec(&config).unwrap(), &|_| None).unwrap())
 }
 
@@ -154,6 +156,17 @@ pub fn batch_answer(results: &[Value]) -> Vec<u8> {
     serde_json::to_vec(&json!({ "pushes": results })).unwrap()
 }
 
+/// The store's answer to a request for works: `calls` calls, numbered from `first`, and how many more wait.
+pub fn works_answer(sent: &Sent, first: usize, calls: usize, waiting: u64) -> Value {
+    let request: WorkRequest = serde_json::from_slice(&sent.body).unwrap();
+    let call = |number: usize| {
+        let record = json!({"sessionId": format!("session-{number}")});
+        json!({"verdict": "claimed", "callId": format!("{number:032x}"), "ak": AK, "record": record})
+    };
+    let calls: Vec<_> = (first..first + calls).map(call).collect();
+    json!({"pushId": request.push_id, "calls": calls, "worksWaiting": waiting})
+}
+
 /// A push the store has been asked about.
 pub struct Asked {
     pub stream: StreamId,
@@ -201,6 +214,14 @@ impl Gateway {
         self.streams += 1;
         let action = self.driver.step(self.streams, Event::RequestHeaders { headers, is_end });
         (self.streams, action)
+    }
+
+    /// A request that is no push reaches the worker.
+    pub fn serve(&mut self) {
+        let headers = [(":path".to_owned(), b"/healthz".to_vec())];
+        let (stream, action) = self.stream(&headers, true);
+        assert_eq!(action, Action::LeaveAlone);
+        self.end(stream);
     }
 
     /// A stream whose push has good headers and no body yet.
@@ -355,6 +376,11 @@ impl Gateway {
         self.take(|sent| [paths::PUSHES, paths::PUSH_BATCHES].contains(&sent.path.as_str()))
     }
 
+    /// The requests for works that were sent, up to this moment.
+    pub fn works(&mut self) -> Vec<Sent> {
+        self.take(|sent| sent.path == paths::WORK_TAKE)
+    }
+
     /// The next request for claims, which is the only thing that is sent meanwhile.
     pub fn next_claims(&mut self) -> Sent {
         self.advance_to_sent();
@@ -428,6 +454,14 @@ impl Gateway {
             outcomes.extend(batch.outcomes.iter().map(|report| report.outcome));
         }
         outcomes
+    }
+
+    /// The next request for works, which is the only thing that is sent meanwhile.
+    pub fn next_works(&mut self) -> Sent {
+        self.advance_to_sent();
+        let [sent] = self.works().try_into().expect("one request for works");
+        assert_eq!(self.sent, []);
+        sent
     }
 
     /// The logged events since this was called last, as JSON.

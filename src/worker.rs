@@ -57,6 +57,8 @@ pub struct Worker<H> {
     /// The timer's period and the monotonic moment of its next tick, while it runs.
     timer: Cell<Option<(u64, u64)>>,
     draining: Cell<bool>,
+    /// Whether requests reach it.
+    is_serving: Cell<bool>,
 }
 
 /// What counters and gauges have moved by since the host was told.
@@ -92,6 +94,7 @@ impl<H: Host> Worker<H> {
             replied: Cell::default(),
             timer: Cell::default(),
             draining: Cell::default(),
+            is_serving: Cell::default(),
         };
         worker.publish(now);
         worker.tell();
@@ -121,6 +124,9 @@ impl<H: Host> Worker<H> {
         headers: &[(N, V)],
         is_end: bool,
     ) -> AtHeaders {
+        if !self.is_serving.replace(true) {
+            self.serve();
+        }
         // What is not a push must not even cost a look at the clock.
         if !is_push(&self.config, headers) {
             return AtHeaders::LeaveAlone;
@@ -132,6 +138,18 @@ impl<H: Host> Worker<H> {
         };
         self.follow_up(now);
         decision
+    }
+
+    /// The first request has come: from now on the worker takes works.
+    ///
+    /// Not before: Envoy configures a VM for trial and one of its main thread as well, which no request ever reaches.
+    fn serve(&self) {
+        if self.config.store.work_interval_ms > 0 {
+            let now = self.now();
+            let bytes = self.host.random().unwrap_or_default();
+            self.dispatcher.borrow_mut().take_works(u128::from_be_bytes(bytes), now);
+            self.schedule(now);
+        }
     }
 
     /// More of the request's body has come; it has `size` bytes so far.
@@ -280,6 +298,7 @@ impl<H: Host> Worker<H> {
         self.dispatcher.borrow_mut().end_patience(now);
         // Streams first: their answers are ready, and requests take time to leave.
         self.answer_streams();
+        self.begin_works(now);
         loop {
             // Taken out before the host is asked: nothing may be borrowed while it is at work.
             let Some(request) = self.dispatcher.borrow_mut().poll(now) else { break };
@@ -296,6 +315,16 @@ impl<H: Host> Worker<H> {
             self.tell();
         }
         self.schedule(now);
+    }
+
+    /// Draws a request for works, if one is due.
+    fn begin_works(&self, now: Now) {
+        // Taken out before the host is asked: nothing may be borrowed while it is at work.
+        let is_due = self.dispatcher.borrow().begins_works(now);
+        if is_due {
+            let push_id = self.host.random().map(PushId::from_bytes);
+            self.dispatcher.borrow_mut().begin_works(push_id, now);
+        }
     }
 
     /// Asks the host for a wake-up, unless one is on its way. `false` if the host cannot.
@@ -415,8 +444,9 @@ impl<H: Host> Worker<H> {
     }
 }
 
-/// The timer's period for a pause of this many milliseconds. There are few, so that the timer is seldom changed; a pause that is not
-/// over when the timer ticks is looked at again.
+/// The timer's period for a pause of this many milliseconds. Of short ones there are few, so that the timer is seldom changed; a pause
+/// that is not over when the timer ticks is looked at again. A long one is waited for as a whole: an idle worker is not woken for
+/// nothing.
 fn period_of(pause_ms: u64) -> u64 {
     match pause_ms {
         0..=1 => 1,
@@ -424,7 +454,8 @@ fn period_of(pause_ms: u64) -> u64 {
         3..=5 => 5,
         6..=99 => 20,
         100..=499 => 100,
-        _ => 500,
+        500..=999 => 500,
+        _ => pause_ms,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
+use crate::value::raw;
 
 /// What stands for a byte that is not understood: DEL may stand in a JSON string, and nowhere else.
 const MASK: u8 = 0x7f;
@@ -24,12 +24,11 @@ impl Charset {
     /// From the value of a `content-type`.
     pub fn of(content_type: &[u8]) -> Self {
         let is_gbk = |parameter: &[u8]| {
-            let Some(place) = parameter.iter().position(|byte| *byte == b'=') else { return false };
-            let (name, value) = parameter.split_at(place);
-            let value = value.get(1..).unwrap_or_default().trim_ascii();
-            let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-            name.trim_ascii().eq_ignore_ascii_case(b"charset")
-                && [&b"gbk"[..], b"gb2312", b"gb18030"].iter().any(|name| value.eq_ignore_ascii_case(name))
+            let mut parts = parameter.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+            let is_charset = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"charset"));
+            let value = parts.next().unwrap_or_default();
+            let names: [&[u8]; 6] = [b"gbk", b"gb2312", b"gb18030", b"\"gbk\"", b"\"gb2312\"", b"\"gb18030\""];
+            is_charset && names.iter().any(|name| value.eq_ignore_ascii_case(name))
         };
         if content_type.split(|byte| *byte == b';').skip(1).any(is_gbk) { Self::Gbk } else { Self::Utf8 }
     }
@@ -46,15 +45,11 @@ pub(crate) fn text(body: &[u8], charset: Charset) -> Cow<'_, str> {
         Charset::Gbk => [gbk, utf8],
     };
     let text = expected(body);
-    if is_json(&text) {
+    if raw(&text).is_some() {
         return Cow::Owned(text);
     }
     let other = other(body);
-    Cow::Owned(if is_json(&other) { other } else { text })
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(text).is_ok()
+    Cow::Owned(if raw(&other).is_some() { other } else { text })
 }
 
 /// Masks what is not UTF-8.

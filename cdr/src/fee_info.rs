@@ -134,7 +134,7 @@ impl fmt::Display for Unusable {
 
 impl std::error::Error for Unusable {}
 
-/// The text of a CDR, and its bytes where they are not that text: see [`crate::charset`].
+/// The text in which CDRs stand, and its bytes where they are not that text: as many, see [`crate::charset`].
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub text: &'a str,
@@ -142,14 +142,22 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// The bytes of `part`, which is a part of the text, where they are not that part.
+    pub fn masked_part(&self, part: &str) -> Option<&'a [u8]> {
+        let masked = self.masked?;
+        let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
+        let bytes = masked.get(start..start.checked_add(part.len())?)?;
+        (bytes != part.as_bytes()).then_some(bytes)
+    }
+
     /// The bytes of `part`, which is a part of the text.
     fn bytes_of(&self, part: &'a str) -> &'a [u8] {
-        self.masked.and_then(|bytes| bytes_of(part, self.text, bytes)).unwrap_or(part.as_bytes())
+        self.masked_part(part).unwrap_or(part.as_bytes())
     }
 
     /// `part`, which is a part of the text, if its bytes are UTF-8.
     fn readable(&self, part: &'a str) -> Result<&'a str, Found> {
-        if self.masked.is_some() && self.bytes_of(part) != part.as_bytes() { Err(Found::NotUtf8) } else { Ok(part) }
+        if self.masked_part(part).is_some() { Err(Found::NotUtf8) } else { Ok(part) }
     }
 
     /// Whether two values say the same.
@@ -157,12 +165,6 @@ impl<'a> Source<'a> {
         let meaning = |part| value::meaning(self.readable(part).ok()?).ok();
         self.bytes_of(one) == self.bytes_of(other) || meaning(one).is_some_and(|one| Some(one) == meaning(other))
     }
-}
-
-/// The bytes that stand in `bytes` where `part` stands in `text`, which is as long.
-pub(crate) fn bytes_of<'b>(part: &str, text: &str, bytes: &'b [u8]) -> Option<&'b [u8]> {
-    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
-    bytes.get(start..start.checked_add(part.len())?)
 }
 
 /// A field as it is found: its value, the first where there are several.
@@ -190,7 +192,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields that are used, unread. Others are passed over, whatever they hold.
+/// The fields of a CDR that are used, unread. Others are passed over, whatever they hold.
 struct Fields<'a> {
     source: Source<'a>,
     app_key: Value<'a>,
@@ -202,8 +204,8 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn find(source: Source<'a>) -> Self {
-        let mut fields = Self {
+    fn new(source: Source<'a>) -> Self {
+        Self {
             source,
             app_key: Value::default(),
             session_id: Value::default(),
@@ -211,15 +213,22 @@ impl<'a> Fields<'a> {
             subscription_id: Value::default(),
             optional: [Value::default(); Field::ALL.len()],
             warnings: Vec::new(),
-        };
-        for (key, text) in Members::of(source.text) {
-            if !key.contains('\\') {
-                fields.add(key, text);
-            } else if let Ok(key) = serde_json::from_str::<String>(&format!("\"{key}\"")) {
-                fields.add(&key, text);
+        }
+    }
+
+    /// Finds those of the object with which `text` begins. Returns how long the object is; `None` where the text ends, or is divided
+    /// otherwise than JSON.
+    fn find(&mut self, text: &'a str) -> Option<usize> {
+        let mut members = Members::of(text);
+        while let Some((key, escaped)) = members.key() {
+            let text = members.value()?;
+            if !escaped {
+                self.add(key, text);
+            } else if let Some(key) = value::unescape(key) {
+                self.add(&key, text);
             }
         }
-        fields
+        members.end()
     }
 
     fn add(&mut self, key: &str, text: &'a str) {
@@ -313,13 +322,15 @@ fn direction(text: &str) -> Result<Option<Direction>, Found> {
 }
 
 impl<'a> Cdr<'a> {
-    /// Reads an element of `feeLst`, whose text is well formed.
-    pub fn read(source: Source<'a>) -> Result<Self, Unusable> {
-        let kind = Found::kind_of(source.text);
-        if kind != Found::Object {
-            return Err(Unusable::NotAnObject(kind));
-        }
-        let mut fields = Fields::find(source);
+    /// Reads the object with which `text`, a part of `source`, begins. Returns also how long the object is; `None` where the text ends,
+    /// or is divided otherwise than JSON.
+    pub fn read(source: Source<'a>, text: &'a str) -> Option<(Result<Self, Unusable>, usize)> {
+        let mut fields = Fields::new(source);
+        let length = fields.find(text)?;
+        Some((Self::check(&mut fields), length))
+    }
+
+    fn check(fields: &mut Fields<'a>) -> Result<Self, Unusable> {
         Ok(Self {
             app_key: fields.key_part("appKey", fields.app_key)?,
             session_id: fields.key_part("sessionId", fields.session_id)?,
@@ -337,7 +348,7 @@ impl<'a> Cdr<'a> {
             record_flag: fields.optional(Field::RecordFlag, Expected::Flag, value::flag),
             record_file_download_url: fields.text(Field::RecordFileDownloadUrl, longest::RECORD_FILE_DOWNLOAD_URL),
             user_data: fields.text(Field::UserData, longest::USER_DATA),
-            warnings: fields.warnings,
+            warnings: std::mem::take(&mut fields.warnings),
         })
     }
 }

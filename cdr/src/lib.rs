@@ -8,14 +8,15 @@
 
 mod charset;
 mod fee_info;
+mod frame;
 mod members;
 mod push;
 mod reshape;
 pub mod time;
-mod usual;
 mod value;
 
 pub use charset::Charset;
 pub use fee_info::{Field, Unusable};
-pub use push::{Body, Contents, InvalidPush, MAX_CDRS, Reader, decode, read_cdr};
+pub use frame::{InvalidPush, MAX_CDRS};
+pub use push::{Body, Contents, Reader, decode, read_cdr};
 pub use value::{Expected, Found};

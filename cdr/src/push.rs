@@ -5,42 +5,16 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use privatenumber_contract::{CallReport, CdrText, Event, Parked, Private, Warning, limits};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use privatenumber_contract::{CallReport, CdrText, Event, Parked, Private, Warning};
 
 use crate::charset::{self, Charset};
-use crate::fee_info::{Cdr, Source, Unusable, bytes_of};
+use crate::fee_info::{Source, Unusable};
+use crate::frame::{Element, Frame, InvalidPush, List, MAX_CDRS, invalid};
 use crate::reshape::reshape;
-use crate::usual::UsualPush;
 use crate::value::{self, Found};
 
-/// Huawei merges at most that many CDRs into one push.
-pub const MAX_CDRS: usize = limits::PUSH_CDRS;
 /// Longest `eventType` that is shown, in characters.
 const LONGEST_EVENT_TYPE: usize = 64;
-
-/// A push that is not one. Shows no value of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidPush {
-    /// JSON pointer (RFC 6901) to what is wrong; "" is the whole body.
-    pub pointer: Cow<'static, str>,
-    /// What is wrong there, and what to do about it.
-    pub reason: Cow<'static, str>,
-}
-
-impl fmt::Display for InvalidPush {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.pointer.is_empty() { "the body" } else { &self.pointer };
-        write!(formatter, "{place}: {}", self.reason)
-    }
-}
-
-impl std::error::Error for InvalidPush {}
-
-fn invalid(pointer: &'static str, reason: impl Into<Cow<'static, str>>) -> InvalidPush {
-    InvalidPush { pointer: pointer.into(), reason: reason.into() }
-}
 
 /// The body of a push as text.
 pub struct Body<'b> {
@@ -49,10 +23,10 @@ pub struct Body<'b> {
     masked: Option<&'b [u8]>,
 }
 
-impl<'b> Body<'b> {
+impl Body<'_> {
     /// `part` of the text as it is kept: as text, with U+FFFD for bytes that are not UTF-8, and its bytes in Base64 where it has such.
     fn keep<'a>(&'a self, part: &'a str) -> (Private<Cow<'a, str>>, Option<Private<Cow<'a, str>>>) {
-        match self.source(part).masked {
+        match self.source().masked_part(part) {
             None => (Private::new(Cow::Borrowed(part)), None),
             Some(bytes) => {
                 let base64 = Private::new(Cow::Owned(BASE64_STANDARD.encode(bytes)));
@@ -61,10 +35,8 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// `part` of the text with its bytes, where they are not the text.
-    fn source<'a>(&'a self, part: &'a str) -> Source<'a> {
-        let bytes = self.masked.and_then(|bytes| bytes_of(part, &self.text, bytes));
-        Source { text: part, masked: bytes.filter(|bytes| *bytes != part.as_bytes()) }
+    fn source(&self) -> Source<'_> {
+        Source { text: &self.text, masked: self.masked }
     }
 }
 
@@ -119,36 +91,16 @@ impl<'c> Reader<'c> {
     where
         'c: 'a,
     {
-        match self.read_usual(body) {
-            Some(contents) => Ok(contents),
-            None => self.read_thoroughly(body),
-        }
-    }
-
-    /// Reads a push in one pass if its frame is as usual: an array of CDRs.
-    fn read_usual<'a>(&self, body: &'a Body<'_>) -> Option<Contents<'a>>
-    where
-        'c: 'a,
-    {
-        let push = UsualPush::read(&body.text)?;
-        let is_fee = matches!(EventType::named(push.event_type.get()), Some(EventType::Fee));
-        is_fee.then(|| self.read_cdrs(&FeeList::Array(push.into_cdrs()), body))
-    }
-
-    fn read_thoroughly<'a>(&self, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
-    where
-        'c: 'a,
-    {
-        let envelope = Envelope::read(&body.text)?;
-        let event_type = match EventType::of(&envelope, body)? {
-            EventType::Fee => return Ok(self.read_cdrs(&FeeList::read(envelope.fee_lst)?, body)),
+        let frame = Frame::read(body.source())?;
+        let event_type = match EventType::of(&frame, body)? {
+            EventType::Fee => return self.read_list(frame.fee_lst, body),
             EventType::Call(name) => {
-                expect_kind("/statusInfo", envelope.status_info, Found::Object, "must be an object")?;
+                expect_kind("/statusInfo", frame.status_info, Found::Object, "must be an object")?;
                 Cow::Borrowed(name)
             }
             EventType::Other(name) => name,
             EventType::NumStatus => {
-                expect_kind("/numInfo", envelope.num_info, Found::Array, "must be an array of numbers")?;
+                expect_kind("/numInfo", frame.num_info, Found::Array, "must be an array of numbers")?;
                 Cow::Borrowed("numStatus")
             }
         };
@@ -156,15 +108,41 @@ impl<'c> Reader<'c> {
         Ok(Contents::Event(Event { event_type, raw, raw_base64 }))
     }
 
-    fn read_cdrs<'a>(&self, list: &FeeList<'a>, body: &'a Body<'_>) -> Contents<'a>
+    fn read_list<'a>(&self, list: Option<List<'a>>, body: &'a Body<'_>) -> Result<Contents<'a>, InvalidPush>
     where
         'c: 'a,
     {
-        let elements = list.elements();
+        let refuse = |found: &dyn fmt::Display| {
+            Err(invalid("/feeLst", format!("must be an array of 1 to {MAX_CDRS} CDRs, found {found}")))
+        };
+        match list {
+            None | Some(List::Value("null")) => refuse(&"nothing"),
+            Some(List::Cdrs(elements)) if elements.is_empty() => refuse(&"none"),
+            Some(List::Cdrs(elements)) => Ok(self.read_cdrs(elements, |index| format!("/feeLst/{index}"), body)),
+            Some(List::TooMany(count)) => refuse(&count),
+            // Not documented, but there are receivers in use that read only one object for a list of one.
+            Some(List::Value(value)) => match (Found::kind_of(value), Element::read(body.source(), value)) {
+                (Found::Object, Some(cdr)) => Ok(self.read_cdrs(vec![cdr], |_| "/feeLst".to_owned(), body)),
+                (other, _) => refuse(&other),
+            },
+        }
+    }
+
+    /// `pointer`: the JSON pointer to the element with that index.
+    fn read_cdrs<'a>(
+        &self,
+        elements: Vec<Element<'a>>,
+        pointer: fn(usize) -> String,
+        body: &'a Body<'_>,
+    ) -> Contents<'a>
+    where
+        'c: 'a,
+    {
         let mut calls: Vec<CallReport<'a>> = Vec::with_capacity(elements.len());
         let (mut further, mut parked, mut repeated) = (Vec::new(), Vec::new(), 0);
-        for (index, element) in elements.iter().enumerate() {
-            match self.read_cdr(element, body.source(element.get())) {
+        for (index, element) in elements.into_iter().enumerate() {
+            let text = element.text.get();
+            match self.read_cdr(element, body.source()) {
                 Ok(call) => {
                     let mut versions = calls.iter().filter(|earlier| is_same_call(earlier, &call)).peekable();
                     if versions.peek().is_some() {
@@ -177,29 +155,26 @@ impl<'c> Reader<'c> {
                     calls.push(call);
                 }
                 Err(unusable) => {
-                    let (raw, raw_base64) = body.keep(element.get());
-                    parked.push(Parked {
-                        reason: format!("{}{unusable}", list.pointer(index)).into(),
-                        raw,
-                        raw_base64,
-                    });
+                    let (raw, raw_base64) = body.keep(text);
+                    parked.push(Parked { reason: format!("{}{unusable}", pointer(index)).into(), raw, raw_base64 });
                 }
             }
         }
         Contents::Calls { calls, further, parked, repeated }
     }
 
-    /// `element` is the text of `source`.
-    fn read_cdr<'a>(&self, element: &'a RawValue, source: Source<'a>) -> Result<CallReport<'a>, Unusable>
+    /// `element` stands in `source`.
+    fn read_cdr<'a>(&self, element: Element<'a>, source: Source<'a>) -> Result<CallReport<'a>, Unusable>
     where
         'c: 'a,
     {
-        let cdr = Cdr::read(source)?;
+        let Element { text, cdr } = element;
+        let cdr = cdr?;
         if cdr.app_key != self.app_key {
             return Err(Unusable::ForeignApplication);
         }
-        let text = match source.masked {
-            None => CdrText::Json(element),
+        let text = match source.masked_part(text.get()) {
+            None => CdrText::Json(text),
             Some(bytes) => CdrText::Bytes(Cow::Borrowed(bytes)),
         };
         Ok(reshape(cdr, self.ak, self.claim_deadline, self.ttl_ms, text))
@@ -225,17 +200,18 @@ pub fn read_cdr<'a>(
 ) -> Result<CallReport<'a>, Unusable> {
     let reader = Reader { app_key, ak, claim_deadline: 0, ttl_ms };
     match charset::text(cdr, Charset::Utf8) {
-        Cow::Borrowed(text) => {
-            let element: &RawValue = serde_json::from_str(text).map_err(|_| Unusable::NotJson)?;
-            reader.read_cdr(element, Source { text: element.get(), masked: None })
-        }
+        Cow::Borrowed(text) => read_whole(&reader, Source { text, masked: None }),
         Cow::Owned(text) => {
-            let element: &RawValue = serde_json::from_str(&text).map_err(|_| Unusable::NotJson)?;
-            let masked = bytes_of(element.get(), &text, cdr);
-            let call = reader.read_cdr(element, Source { text: element.get(), masked })?;
+            let call = read_whole(&reader, Source { text: &text, masked: Some(cdr) })?;
             Ok(CallReport { cdr: Some(CdrText::Bytes(Cow::Borrowed(cdr))), ..into_owned(call) })
         }
     }
+}
+
+fn read_whole<'a>(reader: &Reader<'a>, source: Source<'a>) -> Result<CallReport<'a>, Unusable> {
+    let text = source.text.trim_ascii();
+    let element = Element::read(source, text).filter(|element| element.text.get() == text).ok_or(Unusable::NotJson)?;
+    reader.read_cdr(element, source)
 }
 
 /// `call` without its CDR, which outlives the text it was read from.
@@ -266,40 +242,6 @@ fn into_owned(call: CallReport<'_>) -> CallReport<'static> {
     }
 }
 
-/// The top level of a push; keys that are not used are passed over.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    fee_lst: Option<&'a RawValue>,
-    #[serde(borrow)]
-    status_info: Option<&'a RawValue>,
-    #[serde(borrow)]
-    num_info: Option<&'a RawValue>,
-    #[serde(borrow)]
-    sms_event: Option<&'a RawValue>,
-}
-
-impl<'a> Envelope<'a> {
-    fn read(text: &'a str) -> Result<Self, InvalidPush> {
-        // serde would take an array for a structure as well.
-        if text.trim_ascii_start().starts_with('[') {
-            return Err(invalid("", "must be a JSON object, found an array"));
-        }
-        // serde's own message may hold a value of the body.
-        serde_json::from_str(text).map_err(|error| {
-            let reason = if error.is_data() {
-                "must be a JSON object in which no key is there more than once".to_owned()
-            } else {
-                format!("is not JSON: error at line {}, column {}", error.line(), error.column())
-            };
-            invalid("", reason)
-        })
-    }
-}
-
 /// What a push is about.
 enum EventType<'a> {
     Fee,
@@ -312,99 +254,51 @@ enum EventType<'a> {
 }
 
 impl<'a> EventType<'a> {
-    /// Names of call status events.
-    const CALL: [&'static str; 5] = ["callin", "callout", "alerting", "answer", "disconnect"];
+    /// What is known; from the fourth on, call status events.
+    const KNOWN: [&'static str; 8] =
+        ["fee", "numStatus", "collectInfo", "callin", "callout", "alerting", "answer", "disconnect"];
     /// Stands for a name that cannot be shown: too long, with a NUL, or not UTF-8.
     const UNNAMED: &'static str = "unnamed";
 
-    fn of(envelope: &Envelope<'a>, body: &'a Body<'_>) -> Result<Self, InvalidPush> {
+    fn of(frame: &Frame<'a>, body: &'a Body<'_>) -> Result<Self, InvalidPush> {
         const POINTER: &str = "/eventType";
-        let Some(raw) = envelope.event_type else {
-            return Err(match envelope.sms_event {
+        let Some(raw) = frame.event_type.filter(|value| *value != "null") else {
+            return Err(match frame.sms_event {
                 Some(_) => invalid(POINTER, "is missing: an SMS push, which needs another address than CDR pushes"),
                 None => invalid(POINTER, "is missing: expected \"fee\" or an event"),
             });
         };
-        let raw = raw.get();
         if Found::kind_of(raw) != Found::Text {
             return Err(invalid(POINTER, "must be a text: expected \"fee\" or an event"));
         }
         if raw == "\"\"" {
             return Err(invalid(POINTER, "is empty: expected \"fee\" or an event"));
         }
-        let is_readable = body.source(raw).masked.is_none();
+        let is_readable = body.source().masked_part(raw).is_none();
         Ok(Self::named(raw).filter(|_| is_readable).unwrap_or(Self::Other(Cow::Borrowed(Self::UNNAMED))))
     }
 
     /// The one of that name, which is a JSON string; `None` where it cannot be read.
     fn named(raw: &'a str) -> Option<Self> {
         let name = value::text(raw, LONGEST_EVENT_TYPE).ok().flatten()?;
-        let is = |known: &&str| name.eq_ignore_ascii_case(known);
-        Some(if is(&"fee") {
-            Self::Fee
-        } else if let Some(known) = Self::CALL.into_iter().find(is) {
-            Self::Call(known)
-        } else if is(&"numStatus") {
-            Self::NumStatus
-        } else if is(&"collectInfo") {
-            Self::Other(Cow::Borrowed("collectInfo"))
-        } else {
-            Self::Other(name)
+        let known = |known: &str| name.eq_ignore_ascii_case(known);
+        Some(match Self::KNOWN.into_iter().position(known) {
+            Some(0) => Self::Fee,
+            Some(1) => Self::NumStatus,
+            Some(2) => Self::Other(Cow::Borrowed("collectInfo")),
+            Some(call) => Self::Call(Self::KNOWN.get(call).copied().unwrap_or_default()),
+            None => Self::Other(name),
         })
     }
 }
 
 fn expect_kind(
     pointer: &'static str,
-    raw: Option<&RawValue>,
+    value: Option<&str>,
     expected: Found,
     reason: &'static str,
 ) -> Result<(), InvalidPush> {
-    if raw.is_some_and(|raw| Found::kind_of(raw.get()) == expected) { Ok(()) } else { Err(invalid(pointer, reason)) }
-}
-
-/// `feeLst`.
-enum FeeList<'a> {
-    Array(Vec<&'a RawValue>),
-    /// Not documented, but there are receivers in use that read only this.
-    Single([&'a RawValue; 1]),
-}
-
-impl<'a> FeeList<'a> {
-    fn read(raw: Option<&'a RawValue>) -> Result<Self, InvalidPush> {
-        const POINTER: &str = "/feeLst";
-        let refuse = |found: &dyn fmt::Display| {
-            invalid(POINTER, format!("must be an array of 1 to {MAX_CDRS} CDRs, found {found}"))
-        };
-        let Some(raw) = raw else { return Err(refuse(&"nothing")) };
-        match Found::kind_of(raw.get()) {
-            Found::Object => Ok(Self::Single([raw])),
-            Found::Array => {
-                let elements: Vec<&'a RawValue> =
-                    serde_json::from_str(raw.get()).map_err(|_| refuse(&"something else"))?;
-                match elements.len() {
-                    0 => Err(refuse(&"none")),
-                    1..=MAX_CDRS => Ok(Self::Array(elements)),
-                    more => Err(refuse(&more)),
-                }
-            }
-            other => Err(refuse(&other)),
-        }
-    }
-
-    fn elements(&self) -> &[&'a RawValue] {
-        match self {
-            Self::Array(elements) => elements,
-            Self::Single(element) => element,
-        }
-    }
-
-    fn pointer(&self, index: usize) -> String {
-        match self {
-            Self::Array(_) => format!("/feeLst/{index}"),
-            Self::Single(_) => "/feeLst".to_owned(),
-        }
-    }
+    if value.is_some_and(|value| Found::kind_of(value) == expected) { Ok(()) } else { Err(invalid(pointer, reason)) }
 }
 
 #[cfg(test)]

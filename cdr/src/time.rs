@@ -14,14 +14,15 @@ const DAY_MS: i64 = 86_400_000;
 /// number of another kind), names of zones, a day that does not exist, a leap second, a year before 1970 (a placeholder, not the
 /// time of a call).
 pub fn parse(text: &str) -> Option<i64> {
-    // Nearly every time has exactly one blank there; white space in general is dearer to look for.
-    if let (Some(date), Some(" "), Some(clock)) = (text.get(..10), text.get(10..11), text.get(11..19))
-        && text.len() == 19
-        && let Some(moment) = epoch_ms(date, clock)
-    {
-        return Some(moment);
+    parse_usual(text).or_else(|| parse_epoch_ms(text)).or_else(|| parse_tolerantly(text))
+}
+
+/// `yyyy-MM-dd HH:mm:ss` with exactly one blank, as nearly every time is.
+pub(crate) fn parse_usual(text: &str) -> Option<i64> {
+    match (text.get(..10), text.get(10..11), text.get(11..19)) {
+        (Some(date), Some(" "), Some(clock)) if text.len() == 19 => epoch_ms(date, clock),
+        _ => None,
     }
-    parse_epoch_ms(text).or_else(|| parse_tolerantly(text))
 }
 
 /// The 13 digits of epoch milliseconds.
@@ -31,11 +32,11 @@ pub(crate) fn parse_epoch_ms(text: &str) -> Option<i64> {
 }
 
 fn parse_tolerantly(text: &str) -> Option<i64> {
-    let text = text.trim();
+    let text = text.trim_ascii();
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let (clock, has_t) = match rest.strip_prefix('T') {
         Some(clock) => (clock, true),
-        None => (rest.trim_start(), false),
+        None => (rest.trim_ascii_start(), false),
     };
     if clock.len() == rest.len() {
         return None;
@@ -46,7 +47,7 @@ fn parse_tolerantly(text: &str) -> Option<i64> {
         None => ("0", rest),
     };
     let milliseconds = fraction_ms(fraction)?;
-    let offset = match zone.trim_start() {
+    let offset = match zone.trim_ascii_start() {
         "" if has_t => return None,
         "" => 0,
         zone => offset_ms(zone)?,

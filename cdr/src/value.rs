@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use privatenumber_contract::limits::KEY_PART_BYTES;
+use serde_json::value::RawValue;
 
 use crate::time;
 
@@ -145,6 +146,12 @@ pub(crate) fn key_part(value: &str) -> Result<Option<Cow<'_, str>>, Found> {
 /// The value as a moment, epoch milliseconds: a text of a form that [`time::parse`] knows, or the 13 digits of epoch milliseconds
 /// as text or number.
 pub(crate) fn moment(value: &str) -> Result<Option<i64>, Found> {
+    // What is read this way has no escapes to look for.
+    if let Some(usual) = value.len().checked_sub(1).and_then(|end| value.get(1..end)).and_then(time::parse_usual)
+        && Found::kind_of(value) == Found::Text
+    {
+        return Ok(Some(usual));
+    }
     let text = match text(value, LONGEST_MOMENT)? {
         None => return Ok(None),
         Some(text) => text,
@@ -185,7 +192,11 @@ pub(crate) fn meaning(value: &str) -> Result<Cow<'_, str>, Found> {
     match Found::kind_of(value) {
         Found::Text => match value.get(1..value.len().saturating_sub(1)) {
             Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
-            _ => unescape(value).map(Cow::Owned),
+            inner => match unescape(inner.unwrap_or_default()) {
+                None => Err(Found::BrokenEscape),
+                Some(text) if text.contains('\0') => Err(Found::Nul),
+                Some(text) => Ok(Cow::Owned(text)),
+            },
         },
         Found::Null => Ok(Cow::Borrowed("")),
         Found::Bool | Found::Number => Ok(Cow::Borrowed(value)),
@@ -193,16 +204,57 @@ pub(crate) fn meaning(value: &str) -> Result<Cow<'_, str>, Found> {
     }
 }
 
-fn unescape(quoted: &str) -> Result<String, Found> {
-    let text: String = serde_json::from_str(quoted).map_err(|_| Found::BrokenEscape)?;
-    if text.contains('\0') { Err(Found::Nul) } else { Ok(text) }
+/// `text` as a value that is passed on as it stands, if it is JSON.
+pub(crate) fn raw(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
+}
+
+/// What stands between the quotes of a JSON string, without its escapes; `None` where one of them is no character.
+#[cold]
+pub(crate) fn unescape(inner: &str) -> Option<String> {
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        text.push_str(plain);
+        let mut characters = escape.chars();
+        text.push(match characters.next()? {
+            'n' => '\n',
+            't' => '\t',
+            'r' => '\r',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'u' => unescape_unit(&mut characters)?,
+            character => character,
+        });
+        rest = characters.as_str();
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// The character of the four digits that come next, or of two times four where the first are half of a pair.
+fn unescape_unit(characters: &mut std::str::Chars<'_>) -> Option<char> {
+    fn unit(characters: &mut std::str::Chars<'_>) -> Option<u32> {
+        (0..4).try_fold(0, |unit, _| Some(unit << 4 | characters.next()?.to_digit(16)?))
+    }
+    let first = unit(characters)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first);
+    }
+    if (characters.next()?, characters.next()?) != ('\\', 'u') {
+        return None;
+    }
+    let low = unit(characters)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + low)
 }
 
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
-    use super::{Found, digit, flag, key_part, moment, text};
+    use proptest::prelude::*;
+
+    use super::{Found, digit, flag, key_part, moment, text, unescape};
 
     #[test]
     fn a_text_is_read_from_whatever_can_be_taken_for_one() {
@@ -225,6 +277,25 @@ mod tests {
             (r#""a\u0000b""#, Err(Found::Nul)),
         ] {
             assert_eq!(text(json, 64).as_ref().map(Option::as_deref), expected.as_ref().copied(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn escapes_are_read_as_serde_json_reads_them(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "a", "中", "\\n", "\\t", "\\r", "\\b", "\\f", "\\\\", "\\/", "\\\"", "\\u0041", "\\u4E2d", "\\ud83d", "\\ude00", "\\u0000",
+            ]), 0..8),
+        ) {
+            let inner = parts.concat();
+            prop_assert_eq!(unescape(&inner), serde_json::from_str(&format!("\"{inner}\"")).ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_escape_is_no_character() {
+        for inner in ["\\", "\\u", "\\u00", "\\u00g0", "\\ud800\\", "\\ud800\\n0000", "\\ud800\\u0041", "\\ud800x"] {
+            assert_eq!(unescape(inner), None, "{inner}");
         }
     }
 

@@ -41,8 +41,11 @@ impl CallKey<'_> {
 /// last. So that no odd form gives one call two keys or two calls one.
 pub fn hashed_icid(value: &[u8]) -> String {
     let digest = Sha256::digest(value);
-    let digits = digest.as_chunks::<16>().0.iter().flat_map(hex).map(char::from);
-    "sha256:".chars().chain(digits).collect()
+    let mut text = String::from("sha256:");
+    for half in digest.as_chunks::<16>().0 {
+        text.push_str(std::str::from_utf8(&hex(half)).unwrap_or_default());
+    }
+    text
 }
 
 /// Where a call stands.
@@ -172,9 +175,36 @@ pub struct CallDetail {
     /// What of the CDR could not be used, and is `null` in the record; and that the binding was registered too late.
     #[serde(default, deserialize_with = "owned_warnings", skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning<'static>>,
+    /// Later CDRs of the same call that say something else, in the order in which they came. They change neither the record nor the
+    /// callback. With the first CDR at most [`limits::CDR_VERSIONS`](crate::limits::CDR_VERSIONS), of at most
+    /// [`limits::LATER_CDR_BYTES`](crate::limits::LATER_CDR_BYTES) each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later_cdrs: Vec<LaterCdr>,
+    /// How many times a push brought a CDR that says something else again and was not kept, because there was no room for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub later_cdrs_not_kept: i64,
+    /// Whether the signature of the push that brought the call had come with other CDRs before. See [`ReplayView`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     /// What became of the call before it was released, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<EarlierOutcome>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// A later CDR of a call that says something else than those before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LaterCdr {
+    /// The push that brought it first.
+    pub push_id: PushId,
+    /// When the gateway received that push, epoch milliseconds.
+    pub received_at: i64,
+    /// The CDR as Huawei sent it.
+    pub cdr: KeptCdr,
 }
 
 /// An outcome that a release took back. Its push id is retired: it is never granted the call again.
@@ -316,6 +346,42 @@ pub struct EventPage {
     pub next_cursor: Option<String>,
 }
 
+/// A push whose signature had come with other texts before, as the store keeps it: `GET /v1/replays`.
+///
+/// Either of the two pushes may be the forged one, or Huawei signed two pushes alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayView {
+    /// Counts such pushes, from 1.
+    pub number: i64,
+    /// The Huawei application whose credentials both pushes carried.
+    pub app_key: String,
+    /// How both were signed: `aksk` or `wsse`.
+    pub scheme: String,
+    /// The later push.
+    pub push_id: PushId,
+    /// When the gateway received it, epoch milliseconds.
+    pub received_at: i64,
+    /// The push that the signature came with first.
+    pub first_push_id: PushId,
+    /// When the gateway received that one, epoch milliseconds.
+    pub first_received_at: i64,
+    /// Whether those CDRs of the later push whose calls were not recorded yet were parked.
+    pub parked: bool,
+    /// The calls that the later push named, in its order.
+    pub call_ids: Vec<String>,
+}
+
+/// A page of pushes whose signature had come with other texts before, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayPage {
+    /// The pushes.
+    pub replays: Vec<ReplayView>,
+    /// Ask again with `?cursor=` this for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::{CallDetail, CallKey, CallState, CallView, KeptCdr};
@@ -347,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_call_looked_up_shows_its_cdr_beside_what_lists_say() {
-        let text = r#"{"callId":"c","appKey":"a","sessionId":"s","icid":"","state":"pending","outcome":null,"pushId":"000102030405060708090a0b0c0d0eff","receivedAt":1,"recordedAt":2,"claimDeadline":3,"durationMs":null,"reportedAt":null,"duplicates":0,"record":RECORD,"cdr":{ "a": 1.0 },"warnings":[{"field":"f","reason":"r"}]}"#;
+        let text = r#"{"callId":"c","appKey":"a","sessionId":"s","icid":"","state":"pending","outcome":null,"pushId":"000102030405060708090a0b0c0d0eff","receivedAt":1,"recordedAt":2,"claimDeadline":3,"durationMs":null,"reportedAt":null,"duplicates":0,"record":RECORD,"cdr":{ "a": 1.0 },"warnings":[{"field":"f","reason":"r"}],"laterCdrs":[{"pushId":"000102030405060708090a0b0c0d0eff","receivedAt":4,"cdr":{ "a": 2 }}],"laterCdrsNotKept":1,"replayed":true}"#;
         let text = text.replace("RECORD", &serde_json::to_string(&Record::default()).unwrap());
         let detail: CallDetail = serde_json::from_str(&text).unwrap();
         assert_eq!(detail.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\": 1.0 }");

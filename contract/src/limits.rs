@@ -21,6 +21,12 @@ pub const WORKS_COUNTED: u32 = 1_000;
 /// Longest part of a call key, bytes. Huawei's are far below 100.
 pub const KEY_PART_BYTES: usize = 1_024;
 
+/// Most texts that are kept of one call: the first CDR, and later ones that say something else.
+pub const CDR_VERSIONS: usize = 8;
+
+/// Largest later CDR of a call that is kept, bytes. The first is kept whatever its size.
+pub const LATER_CDR_BYTES: usize = 64 * 1_024;
+
 /// Longest `subscriptionId`, characters (the size of Huawei's).
 pub const SUBSCRIPTION_ID_CHARS: usize = 64;
 

@@ -22,6 +22,8 @@ pub const CALLS: &str = "/v1/calls";
 pub const PARKED: &str = "/v1/parked";
 /// `GET`: call and number status events, raw, newest first.
 pub const EVENTS: &str = "/v1/events";
+/// `GET`: pushes whose signature had come with other texts before, newest first.
+pub const REPLAYS: &str = "/v1/replays";
 /// `GET`: the process runs.
 pub const HEALTH: &str = "/healthz";
 /// `GET`: the store can commit.

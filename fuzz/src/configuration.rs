@@ -15,7 +15,7 @@ pub fn good() -> Value {
         "revision": "1",
         "push_path": "/huawei/fee",
         "headers": "hold",
-        "authentication": {"schemes": ["aksk", "wsse"], "created_window_seconds": 300},
+        "authentication": {"schemes": ["aksk", "wsse"], "created_window_seconds": 300, "replay": "report"},
         "applications": [{"app_key": "app", "ak": "A", "secrets": [{"env": "SECRET"}]}],
         "store": {"cluster": "store", "authority": "store", "timeout_ms": 5000, "token": {"env": "TOKEN"}},
         "businesses": [{

@@ -6,7 +6,7 @@ use private_number_gateway::config::HeadersMode;
 use private_number_gateway::dispatcher::{HttpAnswer, Refusal};
 use private_number_gateway::now::Now;
 use private_number_gateway::streams::StreamId;
-use privatenumber_contract::{Push, PushBatch, paths};
+use privatenumber_contract::{Push, PushBatch, WorkRequest, paths};
 use serde_json::{Value, json};
 
 use super::worker::{self, Setting, Worker};
@@ -64,6 +64,7 @@ pub fn run(data: &[u8]) {
         pending_calls: if is(1) { 5 } else { 10_000 },
         pending_bytes: if is(2) { 100_000 } else { 1_048_576 },
         concurrency: if is(3) { 1 } else { 2 },
+        takes_works: is(5),
     };
     let mut world = World { worker: Worker::new(setting), places: Default::default(), streams: 0 };
     for _ in 0..MOST_STEPS {
@@ -309,6 +310,33 @@ fn batch_answer(worker: &mut Worker, batch: &PushBatch<'_>, input: &mut Unstruct
     cut(json!({"pushes": results, "worksWaiting": 1}).to_string().into_bytes(), input)
 }
 
+/// What a store says of a request for works: honest, for another, with a call twice, a lie; then cut.
+fn works_answer(worker: &mut Worker, request: &WorkRequest, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut answer: Value = serde_json::from_slice(&worker.hand_out(request)).expect("what the store wrote");
+    match input.int_in_range(0..=7_u8)? {
+        0..=2 => {}
+        3 => answer["pushId"] = format!("{:032x}", input.arbitrary::<u8>()?).into(),
+        4 => {
+            if let Some(calls) = answer["calls"].as_array_mut() {
+                let again = calls.first().cloned();
+                calls.extend(again);
+            }
+        }
+        5 => answer["worksWaiting"] = input.arbitrary::<u64>()?.into(),
+        _ => {
+            let mut calls = Vec::new();
+            for _ in 0..input.int_in_range(0..=60_u8)? {
+                let verdict = *input.choose(&["claimed", "claimed", "claimed", "erased", "held", "unheard-of"])?;
+                let id = format!("{:032x}", input.arbitrary::<u8>()?);
+                let ak = *input.choose(&[None, Some(worker::AK), Some("nobody")])?;
+                calls.push(json!({"verdict": verdict, "callId": id, "ak": ak, "record": {"id": 1}}));
+            }
+            answer["calls"] = calls.into();
+        }
+    }
+    cut(answer.to_string().into_bytes(), input)
+}
+
 /// An answer to one of the root's requests, or to one there never was.
 fn answer(worker: &mut Worker, input: &mut Unstructured<'_>) -> Result<()> {
     let place = input.arbitrary::<usize>()?;
@@ -326,6 +354,10 @@ fn answer(worker: &mut Worker, input: &mut Unstructured<'_>) -> Result<()> {
         Some(sent) if sent.path == paths::PUSH_BATCHES && status == Some(200) && input.ratio(7, 8_u8)? => {
             let batch: PushBatch<'_> = serde_json::from_slice(&sent.body).expect("what the filter wrote");
             batch_answer(worker, &batch, input)?
+        }
+        Some(sent) if sent.path == paths::WORK_TAKE && status == Some(200) && input.ratio(7, 8_u8)? => {
+            let request = serde_json::from_slice(&sent.body).expect("what the filter wrote");
+            works_answer(worker, &request, input)?
         }
         Some(sent) if sent.path == paths::PUSHES => {
             let push: Push<'_> = serde_json::from_slice(&sent.body).expect("what the filter wrote");

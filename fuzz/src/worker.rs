@@ -12,7 +12,7 @@ use private_number_gateway::reply::Reply;
 use private_number_gateway::streams::StreamId;
 use privatenumber_contract::{
     CallResult, CallVerdict, Outcome, Outcomes, Push, PushAnswer, PushBatch, PushBatchAnswer, PushId, PushVerdict,
-    paths,
+    WorkAnswer, WorkRequest, limits, paths,
 };
 use serde_json::{Value, json};
 
@@ -32,12 +32,14 @@ pub struct Setting {
     pub pending_bytes: usize,
     /// How many callbacks the business takes at once.
     pub concurrency: usize,
+    /// Whether it takes works.
+    pub takes_works: bool,
 }
 
 impl Setting {
     /// With room for everything.
     pub fn roomy(headers: HeadersMode) -> Self {
-        Self { headers, pending_calls: 10_000, pending_bytes: 1_048_576, concurrency: 2 }
+        Self { headers, pending_calls: 10_000, pending_bytes: 1_048_576, concurrency: 2, takes_works: false }
     }
 
     fn config(self) -> Rc<Config> {
@@ -52,6 +54,7 @@ impl Setting {
             }],
             "store": {
                 "outcome_batch_size": 3, "push_batch_size": 3, "token": {"value": "fictitious-token-0001"},
+                "work_interval_ms": if self.takes_works { 5_000 } else { 0 },
             },
             "limits": {"max_body_bytes": 65_536, "pending_calls": 10_000},
         });
@@ -89,7 +92,12 @@ pub fn fit_for_the_wire<'h>(headers: impl Iterator<Item = (&'h str, &'h str)>) {
 struct Row {
     push_id: PushId,
     outcome: Option<Outcome>,
+    /// How often it was released.
+    releases: u8,
 }
+
+/// How often a call is released: without a bound a call of nobody would be skipped and released for ever.
+const RELEASES: u8 = 2;
 
 /// What is known of an open stream.
 #[derive(Default)]
@@ -119,6 +127,8 @@ pub struct Worker {
     pub has_random: Rc<Cell<bool>>,
     streams: BTreeMap<StreamId, Stream>,
     rows: BTreeMap<String, Row>,
+    /// The ids under which works were taken.
+    takers: BTreeSet<PushId>,
     /// The pushes that the store has committed.
     committed: BTreeSet<PushId>,
     /// Those of which it says so falsely.
@@ -155,6 +165,7 @@ impl Worker {
             has_random,
             streams: BTreeMap::new(),
             rows: BTreeMap::new(),
+            takers: BTreeSet::new(),
             committed: BTreeSet::new(),
             falsely_committed: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -314,7 +325,7 @@ impl Worker {
         let mut calls = Vec::new();
         for call in &push.calls {
             let id = call.key().id();
-            let row = self.rows.entry(id.clone()).or_insert(Row { push_id: push.push_id, outcome: None });
+            let row = self.rows.entry(id.clone()).or_insert(Row { push_id: push.push_id, outcome: None, releases: 0 });
             let verdict = if row.push_id == push.push_id && row.outcome.is_none() {
                 CallVerdict::Claimed
             } else {
@@ -325,6 +336,39 @@ impl Worker {
         }
         self.committed.insert(push.push_id);
         Value::Array(calls)
+    }
+
+    /// Everything that certainly never left is released, and handed out. Returns the body of the store's answer.
+    pub fn hand_out(&mut self, request: &WorkRequest) -> Vec<u8> {
+        let id = request.push_id;
+        let is_fresh = self.takers.insert(id);
+        let mut calls = Vec::new();
+        for (call_id, row) in &mut self.rows {
+            let is_own = row.push_id == id && row.outcome.is_none();
+            let was_never_sent = matches!(row.outcome, Some(Outcome::NotSent { .. } | Outcome::Skipped { .. }))
+                && !self.dispatched.contains_key(call_id)
+                && row.releases < RELEASES;
+            if !is_own && !(is_fresh && was_never_sent) || calls.len() >= request.most as usize {
+                continue;
+            }
+            if !is_own {
+                *row = Row { push_id: id, outcome: None, releases: row.releases + 1 };
+            }
+            calls.push(json!({"verdict": "claimed", "callId": call_id, "ak": AK, "record": {"sessionId": "s"}}));
+        }
+        json!({"pushId": id, "calls": calls, "worksWaiting": 0}).to_string().into_bytes()
+    }
+
+    /// Notes what an answer to a request for works says that an honest store would not.
+    fn judge_works(&mut self, request: &WorkRequest, body: &[u8]) {
+        let Ok(answer) = serde_json::from_slice::<WorkAnswer<'_>>(body) else { return };
+        if answer.push_id != request.push_id {
+            return;
+        }
+        self.judge_calls(request.push_id, &answer.calls);
+        for call in answer.calls.iter().filter(|call| call.verdict == CallVerdict::Claimed) {
+            self.asked.entry(call.call_id.to_string()).or_default().insert(request.push_id);
+        }
     }
 
     /// The store takes outcomes. Returns the body of its answer.
@@ -371,11 +415,11 @@ impl Worker {
 
     fn judge_calls(&mut self, push_id: PushId, calls: &[CallResult<'_>]) {
         for call in calls {
-            let row = self.rows.get(call.call_id.as_ref()).filter(|row| row.push_id == push_id);
-            let is_true = match call.verdict {
-                CallVerdict::Claimed => row.is_some(),
-                _ => row.is_none_or(|row| row.outcome.is_some()),
-            };
+            // An id that no call has is a lie about some other call.
+            let is_true = self.rows.get(call.call_id.as_ref()).is_some_and(|row| match call.verdict {
+                CallVerdict::Claimed => row.push_id == push_id,
+                _ => row.push_id != push_id || row.outcome.is_some(),
+            });
             self.is_store_lying |= !is_true;
         }
     }
@@ -385,6 +429,9 @@ impl Worker {
         match self.in_flight.remove(&token) {
             Some(sent) if sent.path == paths::PUSH_BATCHES && answer.status == Some(200) => {
                 self.judge_batch(answer.body);
+            }
+            Some(sent) if sent.path == paths::WORK_TAKE && answer.status == Some(200) => {
+                self.judge_works(&serde_json::from_slice(&sent.body).expect("what the filter wrote"), answer.body);
             }
             Some(sent) if sent.path == paths::PUSHES && answer.status == Some(200) => {
                 let push: Push<'_> = serde_json::from_slice(&sent.body).expect("what the filter wrote");
@@ -416,6 +463,9 @@ impl Worker {
                 (json!({"pushes": results}).to_string().into_bytes(), None)
             }
             paths::OUTCOMES => (self.take_outcomes(&sent.body), None),
+            paths::WORK_TAKE => {
+                (self.hand_out(&serde_json::from_slice(&sent.body).expect("what the filter wrote")), None)
+            }
             _ => (Vec::new(), None),
         };
         let answer = HttpAnswer {
@@ -478,6 +528,12 @@ impl Worker {
                 batch.pushes.iter().for_each(|push| note_asked(&mut self.asked, push));
             }
             paths::OUTCOMES => {}
+            paths::WORK_TAKE => {
+                let request: WorkRequest = serde_json::from_slice(&sent.body).expect("what the filter wrote");
+                assert!((1..=limits::WORKS).contains(&(request.most as usize)), "{request:?}");
+                let is_under_way = self.in_flight.values().any(|other| other.path == paths::WORK_TAKE);
+                assert!(!is_under_way, "works are asked for twice at once");
+            }
             _ => {
                 let call_id = sent.header("webhook-id").expect("a callback names its call").to_owned();
                 let pushes = self.asked.get(&call_id).map_or(0, BTreeSet::len);
@@ -496,6 +552,12 @@ impl Worker {
         self.dispatched.values().copied().max().unwrap_or(0)
     }
 
+    /// Whether the worker has nothing to do but to ask for works.
+    fn is_at_rest(&self) -> bool {
+        let is_over = self.drained != Some(false) || self.driver.is_drained();
+        is_over && self.driver.gauges() == Gauges::default() && self.streams.values().all(|stream| stream.is_answered)
+    }
+
     /// From here on everybody is honest and every request is answered. Nothing may stay behind. `all_end`: streams that wait for
     /// their reply end first, as those do that are not complete. Returns how many callbacks there were in all.
     pub fn finish(&mut self, all_end: bool) -> usize {
@@ -509,7 +571,7 @@ impl Worker {
         for _ in 0..100_000 {
             if let Some(token) = self.in_flight.keys().next().copied() {
                 self.answered_honestly(token);
-            } else if let Some(at) = self.driver.time() {
+            } else if let Some(at) = self.driver.time().filter(|_| !self.is_at_rest()) {
                 self.driver.set_now(Now { monotonic_ms: at, ..self.driver.now() });
                 self.drive();
             } else {

@@ -187,6 +187,33 @@ impl Configuration {
         usize::try_from(limit.context("limits.max_body_bytes is not a number")?).context("limits.max_body_bytes")
     }
 
+    /// How many bytes a worker's pushes and calls may take, as the plugin's configuration says.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn pending_bytes(&mut self) -> Result<u64> {
+        whole(at(self.plugin()?, "/limits/pending_bytes")?)
+    }
+
+    /// How many bytes the headers of one request may have.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn max_request_headers_bytes(&mut self) -> Result<u64> {
+        Ok(whole(at(self.connection_manager()?, "/max_request_headers_kb")?)?.saturating_mul(1_024))
+    }
+
+    /// How many bytes Envoy buffers for one connection before it stops reading.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn per_connection_buffer_bytes(&mut self) -> Result<u64> {
+        whole(at(self.listener()?, "/per_connection_buffer_limit_bytes")?)
+    }
+
     /// The plugin's own configuration: `applications`, `businesses`, `limits` … Kept as an object here; Envoy is given it as
     /// the text it takes.
     ///
@@ -430,6 +457,10 @@ fn place(cluster: &mut Value, address: &str) -> Result<()> {
 
 fn at<'v>(value: &'v mut Value, pointer: &str) -> Result<&'v mut Value> {
     value.pointer_mut(pointer).with_context(|| format!("envoy.yaml has no {pointer} where one is expected"))
+}
+
+fn whole(value: &Value) -> Result<u64> {
+    value.as_u64().context("envoy.yaml has no number where one is expected")
 }
 
 fn named<'v>(list: &'v mut Value, name: &str) -> Result<&'v mut Value> {

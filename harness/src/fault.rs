@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -41,9 +41,13 @@ pub enum Fault {
     OpenAtHead(u16),
     /// The store deals with it; the answer never comes.
     SwallowAnswer,
+    /// The store never sees it; no answer comes. So does a store that is stopped.
+    Hang,
     /// The store never sees it; the answer is this status, without a problem document: whether something was committed can
     /// not be told from it.
     Status(u16),
+    /// The same with a problem document, as the store gives one.
+    Problem(u16),
 }
 
 /// A request that arrived, whatever became of it.
@@ -239,7 +243,9 @@ async fn exchange(request: Request<Incoming>, upstream: &str, state: &Mutex<Stat
     };
     match fault {
         Some(Fault::ResetBefore) => bail!("reset on demand"),
+        Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Status(status)) => return status_only(status, FaultyBody::whole(Bytes::new())),
+        Some(Fault::Problem(status)) => return problem(status),
         _ => {}
     }
     let headers: Vec<_> = head
@@ -311,6 +317,13 @@ fn decorated(mut answer: Answered, headers: HeaderMap, version: Version) -> Answ
     }
     answer.headers_mut().extend(headers);
     answer
+}
+
+fn problem(status: u16) -> Result<Answered> {
+    let document = serde_json::json!({ "type": "about:blank", "title": "refused on demand", "status": status });
+    let mut answer = status_only(status, FaultyBody::whole(document.to_string().into()))?;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Ok(answer)
 }
 
 fn status_only(status: u16, body: FaultyBody) -> Result<Answered> {
@@ -425,14 +438,24 @@ mod tests {
         assert_eq!(store.count(CLAIMS), 2);
         assert_eq!(http::get(&url).await.unwrap().status, 200, "three faults, then none");
 
-        proxy.strike(CLAIMS, Fault::SwallowAnswer);
+        proxy.strike_times(CLAIMS, Fault::SwallowAnswer, 1);
         assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
+        assert_eq!(store.count(CLAIMS), 4, "the store has dealt with it");
+        proxy.strike_times(CLAIMS, Fault::Hang, 1);
+        assert!(tokio::time::timeout(Duration::from_millis(100), http::get(&url)).await.is_err());
+        proxy.strike(CLAIMS, Fault::Problem(429));
+        let problem = http::get(&url).await.unwrap();
+        assert_eq!(
+            (problem.status.as_u16(), problem.headers["content-type"].as_bytes()),
+            (429, &b"application/problem+json"[..])
+        );
+        assert_eq!(store.count(CLAIMS), 4, "it never reached the store");
         proxy.heal();
         proxy.go_away().await;
         assert!(http::get(&url).await.is_err());
         proxy.come_back().await.unwrap();
         assert_eq!(http::get(&url).await.unwrap().status, 200);
-        assert_eq!(proxy.count(CLAIMS), 7);
+        assert_eq!(proxy.count(CLAIMS), 9);
         proxy.forget();
         assert_eq!(proxy.count(CLAIMS), 0);
     }

@@ -242,6 +242,11 @@ impl Gateway {
         Ok(Self { configuration, envoy })
     }
 
+    /// The configuration it runs on.
+    pub fn configuration(&self) -> Configuration {
+        self.configuration.clone()
+    }
+
     /// Where pushes go: `http://127.0.0.1:PORT/huawei/fee`.
     pub fn url(&self) -> String {
         format!("http://{}/huawei/fee", self.envoy.address)

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 pub struct Resident {
     /// Now.
     pub now: u64,
-    /// The most it ever was.
+    /// The most it ever was, or was since [`forget_peak`](Self::forget_peak).
     pub peak: u64,
 }
 
@@ -30,6 +30,16 @@ impl Resident {
         };
         Ok(Self { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
     }
+
+    /// Lets the peak of the process with this number begin again at what it holds now.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, belongs to somebody else, or there is no `/proc`.
+    pub fn forget_peak(pid: impl Display) -> Result<()> {
+        let path = format!("/proc/{pid}/clear_refs");
+        fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +50,10 @@ mod tests {
     fn a_process_that_runs_holds_something_and_one_that_does_not_is_an_error() {
         let own = Resident::of(std::process::id()).unwrap();
         assert!(own.now > 0 && own.peak >= own.now, "{own:?}");
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        let peak = Resident::of(std::process::id()).unwrap().peak;
+        Resident::forget_peak(std::process::id()).unwrap();
+        assert!(Resident::of(std::process::id()).unwrap().peak < peak);
         assert!(Resident::of(u32::MAX).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 written by hand, byte by byte: what no client library would send, and pushers that leave in the middle.
 
+pub mod http2;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};

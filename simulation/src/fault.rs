@@ -51,10 +51,12 @@ faults! {
     BatchNamesTwice = "answer to a batch names a push twice",
     /// A batch gets the answer to another.
     BatchMisrouted = "batch gets the answer to another",
+    /// A request for works gets the answer to another.
+    WorksMisrouted = "request for works gets the answer to another",
     /// The store says `retry` of some pushes of a batch.
     BatchRetry = "store says retry of pushes of a batch",
-    /// The store answers batches with a client error for a while.
-    BatchesRefused = "batches refused with 4xx for a while",
+    /// The store answers batches and requests for works with a client error for a while.
+    BatchesRefused = "batches and works refused with 4xx for a while",
     /// The answer to a batch is beyond Envoy's limit.
     BatchAnswerTooLarge = "answer to a batch too large",
     /// A push that the store cannot stomach fails its whole batch.
@@ -95,6 +97,8 @@ faults! {
     GatewayKilled = "gateway killed",
     /// An operator reloads the configuration.
     Reloaded = "configuration reloaded",
+    /// An operator releases calls that never reached a business.
+    CallsReleased = "calls released",
     /// The wall clock of a machine jumps.
     ClockJumped = "clock jumped",
 }
@@ -122,6 +126,7 @@ impl Faults {
                 Fault::ClockJumped | Fault::StoreDown | Fault::BatchesRefused | Fault::StoreHangs => {
                     random.pick([0, 0, 2, 5])
                 }
+                Fault::CallsReleased => random.pick([0, 10, 30, 100]),
                 // What must last for a while lasts for as long as it strikes.
                 Fault::PoisonPush => 1_000,
                 // Two pushes of one call must meet in one commit for some mistakes to show.
@@ -142,6 +147,7 @@ impl Faults {
             fault,
             Fault::GatewayKilled
                 | Fault::Reloaded
+                | Fault::CallsReleased
                 | Fault::ClockJumped
                 | Fault::StoreDown
                 | Fault::BatchesRefused
@@ -157,6 +163,11 @@ impl Faults {
     /// How often the fault strikes now, per mille.
     pub fn rate(&self, fault: Fault) -> u64 {
         if self.over { 0 } else { self.rates.get(fault as usize).copied().unwrap_or(0) }
+    }
+
+    /// Whether the fault strikes at all in this run, before the faults are over.
+    pub fn is_drawn(&self, fault: Fault) -> bool {
+        self.rates.get(fault as usize).is_some_and(|rate| *rate > 0)
     }
 
     /// Counts what struck where this cannot be asked.

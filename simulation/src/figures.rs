@@ -47,6 +47,14 @@ pub struct Figures {
     pub departures: u64,
     /// Claim requests that a root asked again.
     pub asked_again: u64,
+    /// Calls that waited in the store for a binding.
+    pub held: u64,
+    /// Calls that an operator released.
+    pub released: u64,
+    /// Requests for works that were repeated.
+    pub works_asked_again: u64,
+    /// Works that the store handed out.
+    pub works_taken: u64,
     /// Times Envoy's route tried a push again.
     pub route_retries: u64,
     /// Parked CDRs.
@@ -72,6 +80,10 @@ impl Figures {
         self.callbacks += other.callbacks;
         self.departures += other.departures;
         self.asked_again += other.asked_again;
+        self.held += other.held;
+        self.released += other.released;
+        self.works_taken += other.works_taken;
+        self.works_asked_again += other.works_asked_again;
         self.route_retries += other.route_retries;
         self.parked += other.parked;
         self.given_up += other.given_up;
@@ -108,6 +120,10 @@ impl fmt::Display for Figures {
         line("  tried again by Envoy's route", self.route_retries)?;
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
+        line("calls held for a binding", self.held)?;
+        line("calls released", self.released)?;
+        line("works handed out, repetitions included", self.works_taken)?;
+        line("requests for works repeated", self.works_asked_again)?;
         line("callbacks that left", self.departures)?;
         line("callbacks that reached a business", self.callbacks)?;
         line("calls recorded", self.calls.values().sum())?;

@@ -67,6 +67,14 @@ mutations! {
     OutcomeOverwritten breaks P3Accounted,
     /// Rule 17: an outcome that comes after the claim's deadline is not taken
     LateOutcomeRefused breaks P8Finished,
+    /// Rule 20: the push that held a call before it was taken as a work is granted it again
+    EarlierIdNotRetired breaks P1Once,
+    /// Rule 20: a request for works that is repeated has a fresh push id
+    WorksAskedAgainUnderNewPushId breaks P8Finished,
+    /// Rule 20: the store releases calls that may have been sent
+    MaybeSentReleased breaks P1Once,
+    /// Rule 20: a work is handed to two workers
+    WorkGrantedToTwo breaks P1Once,
     /// A callback that timed out is sent again
     SecondDispatchAfterTimeout breaks P1Once,
     /// A callback that left is taken for one that Envoy refused

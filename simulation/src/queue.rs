@@ -22,6 +22,11 @@ impl<E> Queue<E> {
         self.events.insert((at, self.arrivals), event);
     }
 
+    /// All events, in the order they come.
+    pub fn events(&self) -> impl Iterator<Item = &E> {
+        self.events.values()
+    }
+
     /// The next event and its moment.
     pub fn take(&mut self) -> Option<(u64, E)> {
         self.events.pop_first().map(|((at, _), event)| (at, event))

@@ -62,6 +62,8 @@ pub struct Call {
     pub session_id: String,
     /// Whom it belongs to, by its binding or its application.
     pub ak: Option<String>,
+    /// Whether it has a binding.
+    pub is_bound: bool,
 }
 
 /// One Huawei application.
@@ -82,6 +84,8 @@ pub struct Variant {
     pub config: Rc<Config>,
     /// The businesses it knows and how many callbacks of each may be under way.
     pub concurrency: Vec<(String, usize)>,
+    /// The applications whose calls without a binding are skipped.
+    pub skips: Vec<String>,
 }
 
 /// Envoy's route to the store, as the shipped configuration has it.
@@ -255,23 +259,30 @@ fn cdr(
         "bindNum": "+8617010000001", "callerNum": "+8617010000011", "fwdDstNum": "+8617010000022",
         "callInTime": "2026-01-05 02:30:03", "callEndTime": "2026-01-05 02:30:22",
     });
+    let mut is_bound = false;
     if random.chance(500)
         && let Some((id, bound, _)) = bindings.get(random.index(bindings.len() + 1))
     {
         set(&mut cdr, "subscriptionId", json!(id));
         ak = Some(bound.clone());
+        is_bound = true;
     }
     let is_bad = random.chance(150);
     if is_bad {
         match random.between(0, 3) {
-            0 => set(&mut cdr, "direction", json!(7)),
-            1 => set(&mut cdr, "bindNum", json!("")),
+            0 => set(&mut cdr, "sessionId", json!([session_id])),
+            1 => set(&mut cdr, "subscriptionId", json!({})),
             2 => set(&mut cdr, "appKey", json!("app-of-somebody-else")),
-            _ => set(&mut cdr, "callInTime", json!(1_767_580_203)),
+            _ => set(&mut cdr, "appKey", json!("")),
         }
+    } else if number.is_multiple_of(7) {
+        // What cannot be used costs no call.
+        set(&mut cdr, "direction", json!(7));
+        set(&mut cdr, "bindNum", json!(""));
+        set(&mut cdr, "callInTime", json!(1_767_580_203));
     }
     let key = CallKey { app_key: &app_key, session_id: Private::new(session_id.as_str()), icid: &icid };
-    let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak });
+    let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak, is_bound });
     // Calls end in bunches, so that pushes hold several.
     let at = span * random.between(0, 3) / 3;
     Cdr { application: index, text: cdr.to_string(), at, call, is_poison: false }
@@ -303,11 +314,21 @@ fn variant(
             "timeout_ms": business.timeout_ms, "concurrency": most, "pending_calls": random.pick([50, 4_000]),
         }));
     }
+    let mut skips = Vec::new();
     let applications: Vec<_> = applications
         .iter()
         .map(|application| {
+            let without_binding = match random.between(0, 9) {
+                0 | 1 => {
+                    skips.push(application.app_key.clone());
+                    json!("skip")
+                }
+                2..=4 => json!({"hold_seconds": random.pick([1, 5, 60, 600])}),
+                _ => json!("deliver"),
+            };
             json!({
                 "app_key": application.app_key, "ak": application.ak, "secrets": [{"value": secret(&application.app_key)}],
+                "without_binding": without_binding,
             })
         })
         .collect();
@@ -326,6 +347,8 @@ fn variant(
             "outcome_batch_delay_ms": random.pick([1, 5, 2_000]),
             "retry_initial_ms": random.pick([10, 100]),
             "retry_max_ms": random.pick([10_000, 60_000, 600_000]),
+            // Often is much, where Huawei takes ten hours.
+            "work_interval_ms": random.pick([300_000, 600_000]),
         },
         "limits": {
             "pending_calls": random.pick([50, 10_000]), "pending_bytes": bytes, "max_body_bytes": bytes / 8,
@@ -336,5 +359,5 @@ fn variant(
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", errors.join("; "))
     });
-    Ok(Variant { config: Rc::new(config.context("a drawn configuration is refused")?), concurrency })
+    Ok(Variant { config: Rc::new(config.context("a drawn configuration is refused")?), concurrency, skips })
 }

@@ -4,6 +4,7 @@ use std::iter;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use privatenumber_cdr::time;
+use privatenumber_contract::WithoutBinding;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::credentials::Credentials;
@@ -43,13 +44,16 @@ pub struct Application {
     pub app_key: String,
     /// Which business gets the calls that have no binding row.
     pub ak: Option<String>,
+    /// What to do with a call that has no binding row.
+    pub without_binding: WithoutBinding,
     secrets: Vec<Secret>,
 }
 
 impl Application {
-    /// `secrets`: one, or two while the secret is being changed. With none, no push of the application is accepted.
+    /// Its calls without a binding row are delivered. `secrets`: one, or two while the secret is being changed. With none, no push of
+    /// the application is accepted.
     pub fn new(app_key: String, ak: Option<String>, secrets: Vec<Secret>) -> Self {
-        Self { app_key, ak, secrets }
+        Self { app_key, ak, without_binding: WithoutBinding::default(), secrets }
     }
 }
 

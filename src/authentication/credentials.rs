@@ -103,6 +103,23 @@ mod tests {
     }
 
     #[test]
+    fn another_split_of_the_same_covered_text_is_the_same_signature() {
+        let covered = |nonce: &str, created: &str| {
+            let header =
+                format!(r#"UsernameToken Username="a",PasswordDigest="d",Nonce="{nonce}",Created="{created}""#);
+            String::from_utf8(Credentials::parse(header.as_bytes()).unwrap().covered().to_vec()).unwrap()
+        };
+        // Python: hashlib.sha256(b"nonce12026-01-05T02:30:24Z").hexdigest()[:32]
+        let expected = "d02c3e91421458d2e646dcd29059a2a7";
+        let text = "nonce12026-01-05T02:30:24Z";
+        for at in 1..text.len() {
+            let (nonce, created) = text.split_at(at);
+            assert_eq!(covered(nonce, created), expected);
+        }
+        assert_ne!(covered("nonce2", "2026-01-05T02:30:24Z"), expected);
+    }
+
+    #[test]
     fn what_is_not_a_username_token_is_refused() {
         for value in [
             "",

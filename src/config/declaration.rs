@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use privatenumber_contract::Private;
+use privatenumber_contract::{OnReplay, Private, WithoutBinding};
 
 use super::fields::{Fields, field};
 use super::rules;
@@ -60,7 +60,18 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
                 ),
                 60..=86_400,
             );
-            Some((schemes?, window?.and_then(|seconds| u32::try_from(seconds).ok())))
+            let replay = fields.choice(
+                field(
+                    "replay",
+                    "What the store does with a push whose `Nonce` and `Created` came with other CDRs or events before. \
+                     `report`: it records the calls, and counts, logs and lists the push (`GET /v1/replays`). `park`: it also \
+                     parks those of its CDRs whose calls it does not have yet, so that they have no callback. It is not known \
+                     whether Huawei regroups the CDRs of a repeated push under one nonce; take `park` once the list has stayed empty. \
+                     The store remembers signatures for its `--replay-days`.",
+                ),
+                &[("report", OnReplay::Report), ("park", OnReplay::Park)],
+            );
+            Some((schemes?, window?.and_then(|seconds| u32::try_from(seconds).ok()), replay?))
         },
     );
     let applications = fields.sections(
@@ -91,12 +102,13 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         applications.iter().map(|application| application.app_key.as_str()),
     );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
-    let (schemes, window) = authentication?;
+    let (schemes, window, on_replay) = authentication?;
     Some(Config {
         revision: revision?,
         push_path: push_path?,
         headers: headers?,
         authenticator: Authenticator::new(schemes, window, applications),
+        on_replay,
         store: store?,
         businesses: Businesses::new(businesses),
         limits: limits?,
@@ -127,8 +139,30 @@ fn application<F: Fields>(fields: &mut F) -> Option<Application> {
         1..=2,
         secret,
     );
+    let without_binding = fields.choice_or(
+        field(
+            "without_binding",
+            "What to do with a call that has no binding row. `deliver`: call back at once, with a record made of the CDR alone. \
+             `skip`: record it, and do not call back. `hold_seconds: 60`: wait in the store for a late registration, so many seconds \
+             at most, then call back.",
+        ),
+        &[("deliver", WithoutBinding::Deliver), ("skip", WithoutBinding::Skip)],
+        hold,
+    );
     let secrets = secrets?.iter().map(|secret| Secret::new(secret.expose().as_bytes())).collect();
-    Some(Application::new(app_key?, ak?, secrets))
+    let mut application = Application::new(app_key?, ak?, secrets);
+    application.without_binding = without_binding?;
+    Some(application)
+}
+
+/// How long a call without a binding row waits for one.
+fn hold<F: Fields>(fields: &mut F) -> Option<WithoutBinding> {
+    let seconds = fields.optional_integer(
+        field("hold_seconds", "How long a call without a binding row waits for a late registration, seconds."),
+        1..=86_400,
+    );
+    fields.exactly_one(&["hold_seconds"])?;
+    seconds?.and_then(|seconds| u32::try_from(seconds).ok()).map(WithoutBinding::Hold)
 }
 
 /// A secret, written down or from the environment.
@@ -161,7 +195,7 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
     let authority =
         fields.text_or(field("authority", "The `:authority` of requests to the store."), rules::AUTHORITY, "store");
     let timeout = fields.integer(
-        field("timeout_ms", "How long one request that reports outcomes may take, milliseconds."),
+        field("timeout_ms", "How long one request that reports outcomes or takes works may take, milliseconds."),
         10..=60_000,
         5_000,
     );
@@ -224,6 +258,17 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
     );
     let retry_max =
         fields.integer(field("retry_max_ms", "The longest such pause, milliseconds."), 10..=600_000, 10_000);
+    let work_interval = fields.integer(
+        field(
+            "work_interval_ms",
+            "How often an idle worker asks the store for calls that wait there (released by an operator, or held for a binding), \
+             milliseconds. A busy worker asks as soon as an answer of the store says that some wait. 0: this gateway takes none. \
+             Gateways of one store that do not have the same businesses: a call taken by one that does not know its business ends as \
+             `skipped`, and can be released again.",
+        ),
+        0..=600_000,
+        5_000,
+    );
     let (retry_initial_ms, retry_max_ms) = (retry_initial?, retry_max?);
     if retry_initial_ms > retry_max_ms {
         return fields.refuse("retry_max_ms", "must not be below retry_initial_ms");
@@ -247,6 +292,7 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         outcome_batch_delay_ms: batch_delay?,
         retry_initial_ms,
         retry_max_ms,
+        work_interval_ms: work_interval?,
     })
 }
 

@@ -156,6 +156,26 @@ impl Fields for Describer {
         None
     }
 
+    fn choice_or<T: Copy>(
+        &mut self,
+        field: Field,
+        choices: &[Choice<T>],
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let names = names(choices);
+        let default = names.first().copied().unwrap_or_default();
+        let kind = format!("{}, or an object", names.join(" or "));
+        self.add_with_below(
+            field,
+            kind,
+            Some(default.to_owned()),
+            ".",
+            read,
+            |object| json!({"anyOf": [{"enum": names}, object], "default": default}),
+        );
+        None
+    }
+
     fn choices<T: Copy>(&mut self, field: Field, choices: &[Choice<T>]) -> Option<Vec<T>> {
         let names = names(choices);
         let schema = json!({

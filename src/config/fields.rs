@@ -54,6 +54,14 @@ pub trait Fields: Sized {
     /// One of a closed set of names, the first being the default.
     fn choice<T: Copy>(&mut self, field: Field, choices: &[Choice<T>]) -> Option<T>;
 
+    /// One of a closed set of names, the first being the default, or an object that `read` declares.
+    fn choice_or<T: Copy>(
+        &mut self,
+        field: Field,
+        choices: &[Choice<T>],
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T>;
+
     /// A list without repeats from a closed set of names; all of them by default, at least one.
     fn choices<T: Copy>(&mut self, field: Field, choices: &[Choice<T>]) -> Option<Vec<T>>;
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use privatenumber_contract::Private;
+use privatenumber_contract::{OnReplay, Private};
 use serde::Serialize;
 
 use crate::authentication::Authenticator;
@@ -33,6 +33,8 @@ pub struct Config {
     pub headers: HeadersMode,
     /// Who may push.
     pub authenticator: Authenticator,
+    /// What the store does with a push whose signature came with other texts before.
+    pub on_replay: OnReplay,
     /// The service behind the filter.
     pub store: Store,
     /// Whom to call back, by `ak`.
@@ -80,6 +82,8 @@ pub struct Store {
     pub retry_initial_ms: u64,
     /// The longest pause, milliseconds.
     pub retry_max_ms: u64,
+    /// How often an idle worker asks for works, milliseconds; 0 where no works are taken.
+    pub work_interval_ms: u64,
 }
 
 /// One business and its preset callback address.

@@ -203,6 +203,25 @@ impl Fields for Reader<'_> {
         }
     }
 
+    fn choice_or<T: Copy>(
+        &mut self,
+        field: Field,
+        choices: &[Choice<T>],
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let path = self.path_of(field.name);
+        match self.get(field.name) {
+            Some(value @ Value::Object(_)) => self.child(path, value, read),
+            Some(value) => {
+                let chosen = choices.iter().find(|(choice, _)| value.as_str() == Some(choice));
+                let names: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+                let message = || format!("must be one of: {}; or an object", names.join(", "));
+                chosen.map(|(_, chosen)| *chosen).or_else(|| self.refuse(field.name, message()))
+            }
+            None => choices.first().map(|(_, default)| *default),
+        }
+    }
+
     fn choices<T: Copy>(&mut self, field: Field, choices: &[Choice<T>]) -> Option<Vec<T>> {
         let items = match self.get(field.name) {
             None => return Some(choices.iter().map(|(_, choice)| *choice).collect()),

@@ -1,3 +1,4 @@
+use privatenumber_contract::OnReplay;
 use serde_json::{Value, json};
 
 use super::{Config, HeadersMode};
@@ -41,6 +42,14 @@ fn the_smallest_configuration_has_the_documented_defaults() {
     assert_eq!(&*config.store.cluster, "store");
     assert_eq!(config.limits.max_body_bytes, 262_144);
     assert!(config.businesses.all().is_empty());
+    assert_eq!(config.on_replay, OnReplay::Report);
+}
+
+#[test]
+fn what_a_replay_comes_to_is_read() {
+    let mut config = smallest();
+    config["authentication"] = json!({"replay": "park"});
+    assert_eq!(read(&config).unwrap().on_replay, OnReplay::Park);
 }
 
 #[test]
@@ -105,6 +114,26 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
             json!({"value": "a", "env": "SECRET"}),
             "/applications/0/secrets/0: must have exactly one of: value, env",
         ),
+        (
+            "/applications/0/without_binding",
+            json!("hold"),
+            "/applications/0/without_binding: must be one of: deliver, skip; or an object",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({}),
+            "/applications/0/without_binding: must have exactly one of: hold_seconds",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({"hold_seconds": 86_401}),
+            "/applications/0/without_binding/hold_seconds: must be a whole number from 1 to 86400, found 86401",
+        ),
+        (
+            "/applications/0/without_binding",
+            json!({"hold_seconds": 60, "then": "skip"}),
+            "/applications/0/without_binding/then: is not a field; the fields here are: hold_seconds",
+        ),
         ("/authentication", json!({"schemes": []}), "/authentication/schemes: must not be empty"),
         (
             "/authentication",
@@ -121,6 +150,7 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
             json!({"created_window_seconds": 5}),
             "/authentication/created_window_seconds: must be a whole number from 60 to 86400, found 5",
         ),
+        ("/authentication", json!({"replay": "drop"}), "/authentication/replay: must be one of: report, park"),
         (
             "/limits",
             json!({"max_body_bytes": -1}),

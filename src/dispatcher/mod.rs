@@ -12,18 +12,19 @@ use std::rc::Rc;
 
 use privatenumber_cdr::{Contents, Field};
 use privatenumber_contract::{
-    CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushId, PushVerdict, Skipped, paths,
+    CallResult, CallVerdict, NotSent, Outcome, OutcomeReport, OutcomesAnswer, PushAnswer, PushId, PushVerdict, Skipped,
+    limits, paths,
 };
 use serde::Serialize;
 
-use crate::admission::{Admission, Permit};
-use crate::callback::{self, Answer};
+use crate::admission::{Admission, BodyPermit, FIRST_BYTES, Permit};
+use crate::callback::{self, Answer, TraceContext};
 use crate::config::{Config, HeadersMode};
 use crate::journal::{self, Event, FieldWarning, Journal};
 use crate::now::Now;
 use crate::reply::Reply;
 use crate::request::{RequestHead, Text};
-use crate::store::{Backlog, ClaimRequest, Claims, Missed, OutcomeBatch, PushBatch, answers};
+use crate::store::{Backlog, ClaimRequest, Claims, Missed, NoAnswer, OutcomeBatch, PushBatch, Take, Works, answers};
 use crate::streams::{StreamId, Streams};
 use claim::Claim;
 use queues::BusinessQueues;
@@ -82,6 +83,7 @@ enum Purpose {
     Callback(Claim),
     Outcomes(OutcomeBatch),
     Claims(PushBatch),
+    Works(Take),
 }
 
 impl OutgoingRequest {
@@ -91,6 +93,7 @@ impl OutgoingRequest {
             Purpose::Callback(claim) => &claim.record,
             Purpose::Outcomes(batch) => batch.body(),
             Purpose::Claims(batch) => batch.body(),
+            Purpose::Works(take) => take.body(),
         }
     }
 }
@@ -100,6 +103,7 @@ enum InFlight {
     Callback { call_id: Box<str>, push_id: PushId, business: usize, sent_at: u64, permit: Permit },
     Outcomes(OutcomeBatch),
     Claims(PushBatch),
+    Works(Take),
 }
 
 /// How much of everything there is.
@@ -115,10 +119,19 @@ pub struct Gauges {
     pub claims_outstanding: usize,
     /// Pushes that are held until they are complete and answered.
     pub pushes_held: usize,
-    /// Calls anywhere between their push and the store's receipt for their outcome.
+    /// Calls anywhere between their push and the store's receipt for their outcome, and works that are asked for again.
     pub pending_calls: usize,
     /// What those calls hold, and pushes that are held, bytes.
     pub pending_bytes: usize,
+}
+
+/// A stream that is to be answered.
+#[derive(Debug)]
+struct Owed {
+    stream: StreamId,
+    reply: Reply,
+    /// The room of a push that gave way: the host keeps what it has read until it is given the reply.
+    _room: Option<BodyPermit>,
 }
 
 /// See the [module](self).
@@ -127,14 +140,15 @@ pub struct Dispatcher {
     config: Rc<Config>,
     admission: Admission,
     streams: Streams,
-    /// Streams that are to be answered, with their replies.
-    replies: VecDeque<(StreamId, Reply)>,
+    /// Streams that are to be answered.
+    replies: VecDeque<Owed>,
     claims: Claims,
     queues: BusinessQueues,
     /// Claims that Envoy refused, by the monotonic moment they are tried again, then by arrival.
     refused: BTreeMap<(u64, u64), Claim>,
     refusals: u64,
     backlog: Backlog,
+    works: Works,
     in_flight: BTreeMap<u32, InFlight>,
     draining: bool,
     journal: Journal,
@@ -152,6 +166,7 @@ impl Dispatcher {
             refused: BTreeMap::new(),
             refusals: 0,
             backlog: Backlog::default(),
+            works: Works::default(),
             in_flight: BTreeMap::new(),
             draining: false,
             journal: vec![Event::Configured {
@@ -178,7 +193,7 @@ impl Dispatcher {
             if let Some(permit) = self.admission.admit_body() {
                 break permit;
             }
-            self.give_way(None, now)?;
+            self.give_way(None, FIRST_BYTES, now)?;
         };
         self.streams.begin(stream, permit, now);
         Ok(())
@@ -190,15 +205,21 @@ impl Dispatcher {
     /// What it must be answered: there is no room.
     pub fn grow(&mut self, stream: StreamId, size: usize, now: Now) -> Result<(), Reply> {
         while !self.streams.grow(stream, size) {
-            self.give_way(Some(stream), now)?;
+            let more = size.saturating_sub(self.streams.bytes(stream));
+            self.give_way(Some(stream), more, now)?;
         }
         Ok(())
     }
 
-    /// The push that has been unfinished longest gives its room to others.
-    fn give_way(&mut self, except: Option<StreamId>, now: Now) -> Result<(), Reply> {
-        let stream = self.streams.give_way(except, now).ok_or(Reply::Busy)?;
-        self.reply(stream, None, Reply::GaveWay);
+    /// The push that has been unfinished longest leaves the unfinished ones, so that `more` bytes of another may take its place.
+    fn give_way(&mut self, except: Option<StreamId>, more: usize, now: Now) -> Result<(), Reply> {
+        // Those that gave way hold the rest until they have their replies. One more of them would make no room.
+        if !self.admission.has_room(more) {
+            return Err(Reply::Busy);
+        }
+        let (stream, room) = self.streams.give_way(except, now).ok_or(Reply::Busy)?;
+        self.note_reply(None, &Reply::GaveWay);
+        self.replies.push_back(Owed { stream, reply: Reply::GaveWay, _room: Some(room) });
         Ok(())
     }
 
@@ -209,7 +230,7 @@ impl Dispatcher {
 
     /// Whether the stream has no reply yet: it is held, or the host has not been given its reply.
     pub fn owes_reply(&self, stream: StreamId) -> bool {
-        self.holds(stream) || self.replies.iter().any(|(other, _)| *other == stream)
+        self.holds(stream) || self.replies.iter().any(|owed| owed.stream == stream)
     }
 
     /// Whether pushes go ahead to the store as their streams' own requests.
@@ -224,7 +245,7 @@ impl Dispatcher {
         }
         // A stream cannot be answered from within another's event, so its reply may wait here while somebody else answers it.
         let before = self.replies.len();
-        self.replies.retain(|(other, _)| *other != stream);
+        self.replies.retain(|owed| owed.stream != stream);
         self.replies.len() < before
     }
 
@@ -259,10 +280,11 @@ impl Dispatcher {
     }
 
     /// The store committed what the stream asked it by itself.
-    pub fn settle(&mut self, request: ClaimRequest, calls: &[CallResult<'_>], now: Now) {
+    pub fn settle(&mut self, request: ClaimRequest, answer: &PushAnswer<'_>, now: Now) {
         self.journal.push(Event::BatchAnswered { pushes: 1, duration_ms: now.since(request.asked_at) });
         self.claims.succeeded(now);
-        self.committed(request, calls, now);
+        self.works.heard(answer.works_waiting, &self.config.store, now);
+        self.committed(request, &answer.calls, now);
     }
 
     /// The store refused what the stream asked it by itself, for good.
@@ -311,7 +333,8 @@ impl Dispatcher {
 
     /// Streams that are to be answered now, with their replies: the oldest `most` of them.
     pub fn take_replies(&mut self, most: usize) -> Vec<(StreamId, Reply)> {
-        self.replies.drain(..most.min(self.replies.len())).collect()
+        let most = most.min(self.replies.len());
+        self.replies.drain(..most).map(|owed| (owed.stream, owed.reply)).collect()
     }
 
     /// Answers streams whose patience has ended.
@@ -319,6 +342,22 @@ impl Dispatcher {
         while let Some(stream) = self.streams.impatient(now) {
             self.reply(stream, None, Reply::StoreUnavailable);
         }
+    }
+
+    /// From now on works are taken. `random` decides when first.
+    pub fn take_works(&mut self, random: u128, now: Now) {
+        self.works.start(&self.config.store, random, now);
+    }
+
+    /// Whether a request for works is to be drawn now.
+    pub fn begins_works(&self, now: Now) -> bool {
+        self.works.begins(self.draining, self.admission.works() == 0, now)
+    }
+
+    /// Asks the store for works, as many as there is room for. `push_id` is drawn for this request and holds what is taken.
+    pub fn begin_works(&mut self, push_id: Option<PushId>, now: Now) {
+        let room = push_id.and_then(|_| self.admission.admit_works());
+        self.works.begin(push_id, room, &self.config.store, now);
     }
 
     /// The next request that is to leave now, until there is none. Callbacks first: they are what a business waits for.
@@ -342,9 +381,13 @@ impl Dispatcher {
             let head = self.store_head(batch.path(), self.config.store.push_timeout);
             return Some(OutgoingRequest { head, purpose: Purpose::Claims(batch) });
         }
-        let batch = self.backlog.take(&self.config.store, self.draining, now)?;
-        let head = self.store_head(paths::OUTCOMES, self.config.store.timeout);
-        Some(OutgoingRequest { head, purpose: Purpose::Outcomes(batch) })
+        if let Some(batch) = self.backlog.take(&self.config.store, self.draining, now) {
+            let head = self.store_head(paths::OUTCOMES, self.config.store.timeout);
+            return Some(OutgoingRequest { head, purpose: Purpose::Outcomes(batch) });
+        }
+        let take = self.works.take(now)?;
+        let head = self.store_head(paths::WORK_TAKE, self.config.store.timeout);
+        Some(OutgoingRequest { head, purpose: Purpose::Works(take) })
     }
 
     /// A request has left; its answer will be known by `token`. From here on it is never sent again.
@@ -359,6 +402,7 @@ impl Dispatcher {
                 batch.sent();
                 InFlight::Claims(batch)
             }
+            Purpose::Works(take) => InFlight::Works(take),
         };
         self.in_flight.insert(token, in_flight);
     }
@@ -370,6 +414,7 @@ impl Dispatcher {
             Purpose::Outcomes(batch) => self.outcomes_failed(batch, None, now),
             // Not at once again: whatever keeps Envoy from sending would keep it from that as well.
             Purpose::Claims(batch) => self.batch_ended(batch, Missed::REFUSED, false, now),
+            Purpose::Works(take) => self.works_missed(take, NoAnswer::NotSent, None, now),
         }
     }
 
@@ -387,6 +432,7 @@ impl Dispatcher {
             }
             Some(InFlight::Outcomes(batch)) => self.outcomes_answered(batch, answer, now),
             Some(InFlight::Claims(batch)) => self.batch_answered(batch, answer, now),
+            Some(InFlight::Works(take)) => self.works_answered(take, answer, now),
             None => {}
         }
     }
@@ -400,7 +446,8 @@ impl Dispatcher {
         let refused = self.refused.first_key_value().map(|((due, _), _)| *due);
         let backlog = self.backlog.due(&self.config.store, self.draining);
         let claims = self.claims.due(&self.config.store, self.draining, now);
-        let due = [refused, backlog, claims, self.streams.due()].into_iter().flatten().min()?;
+        let works = self.works.due(self.draining, self.admission.works() == 0);
+        let due = [refused, backlog, claims, works, self.streams.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
@@ -412,8 +459,8 @@ impl Dispatcher {
         }
     }
 
-    /// Whether nothing is pending: no held stream, no reply, no open push, no callback, no outcome, no missed answer. All but the
-    /// first two hold a permit.
+    /// Whether nothing is pending: no held stream, no reply, no open push, no callback, no outcome, no request for works, no missed
+    /// answer. All but the first two hold a permit.
     pub fn is_idle(&self) -> bool {
         self.admission.calls() == 0 && self.streams.is_empty() && self.replies.is_empty()
     }
@@ -425,14 +472,15 @@ impl Dispatcher {
 
     /// How much of everything there is.
     pub fn gauges(&self) -> Gauges {
+        let asked_for = self.works.asked_for();
         Gauges {
             callbacks_in_flight: self.queues.in_flight(),
             callback_queue: self.queues.waiting() + self.refused.len(),
             outcome_backlog: self.backlog.len(),
             claims_outstanding: self.claims.len(),
             pushes_held: self.streams.len(),
-            pending_calls: self.admission.calls(),
-            pending_bytes: self.admission.bytes(),
+            pending_calls: self.admission.calls().saturating_sub(asked_for),
+            pending_bytes: self.admission.bytes().saturating_sub(asked_for * limits::CALL_ANSWER_BYTES),
         }
     }
 
@@ -444,7 +492,7 @@ impl Dispatcher {
     /// Answers a stream that was taken out of those that are held.
     fn reply(&mut self, stream: StreamId, push_id: Option<PushId>, reply: Reply) {
         self.note_reply(push_id, &reply);
-        self.replies.push_back((stream, reply));
+        self.replies.push_back(Owed { stream, reply, _room: None });
     }
 
     /// Answers the stream of a claim request that has its verdict, if it still waits.
@@ -471,20 +519,34 @@ impl Dispatcher {
             asked_again: request.attempts > 0,
         });
         let ClaimRequest { trace, mut permit, .. } = request;
+        self.grant(push_id, calls, trace.as_ref(), &mut permit, now);
+        drop(permit);
+        self.reply_to(stream, push_id, Reply::Recorded);
+    }
+
+    /// Queues a callback for every call that the store granted to `push_id`. Each takes its part of the room.
+    fn grant(
+        &mut self,
+        push_id: PushId,
+        calls: &[CallResult<'_>],
+        trace: Option<&TraceContext>,
+        permit: &mut Permit,
+        now: Now,
+    ) {
         for (index, call) in calls.iter().enumerate() {
             match (call.verdict, call.record) {
                 (CallVerdict::Claimed, Some(record)) => {
                     let record = record.get().as_bytes();
-                    let permit = permit.split(record.len());
                     let business = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
                         Some(Some(business)) => Ok(business),
                         Some(None) => Err(Skipped::NoCallback),
                         None => Err(Skipped::NoBinding),
                     };
+                    let permit = permit.split(record.len(), business.ok());
                     match business {
                         Ok(business) => {
                             let call_id = call.call_id.as_ref().into();
-                            let (span_id, trace) = (claim::span_id(push_id, index), trace.clone());
+                            let (span_id, trace) = (claim::span_id(push_id, index), trace.cloned());
                             let record = record.into();
                             let claim =
                                 Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
@@ -495,14 +557,52 @@ impl Dispatcher {
                 }
                 (CallVerdict::Erased, _) => {
                     let outcome = Outcome::NotSent { reason: NotSent::Erased };
-                    let permit = permit.split(0);
+                    let permit = permit.split(0, None);
                     self.finish_unsent(call, push_id, outcome, permit, now);
                 }
                 _ => {}
             }
         }
-        drop(permit);
-        self.reply_to(stream, push_id, Reply::Recorded);
+    }
+
+    /// Reads the answer to a request for works: as a whole, or not at all (`docs/claim-protocol.md`, rule 20).
+    fn works_answered(&mut self, take: Take, answer: &HttpAnswer<'_>, now: Now) {
+        let push_id = take.push_id();
+        let read = (answer.status == Some(200)).then(|| answers::works(answer.body, push_id, take.most())).flatten();
+        let Some(read) = read else {
+            let classified = callback::classify(&Answer {
+                status: answer.status,
+                from_upstream: answer.from_upstream,
+                body: answer.body,
+            });
+            let instead = match classified {
+                Outcome::NotSent { .. } => NoAnswer::NotSent,
+                Outcome::Rejected { status: 404 } => NoAnswer::Unknown,
+                _ => NoAnswer::Missed,
+            };
+            return self.works_missed(take, instead, answer.status, now);
+        };
+        self.works.answered(read.calls.len(), read.works_waiting, &self.config.store, now);
+        if !read.calls.is_empty() {
+            self.journal.push(Event::WorksTaken {
+                push_id,
+                calls: read.calls.len(),
+                waiting: read.works_waiting,
+                duration_ms: now.since(take.sent_at()),
+            });
+        }
+        let mut permit = take.into_permit();
+        self.grant(push_id, &read.calls, None, &mut permit, now);
+    }
+
+    /// A request for works has no answer.
+    fn works_missed(&mut self, take: Take, instead: NoAnswer, status: Option<u16>, now: Now) {
+        let (push_id, attempts) = (take.push_id(), take.attempts().saturating_add(1));
+        let (retry_in_ms, repeated) = self.works.unanswered(take, instead, &self.config.store, now);
+        self.journal.push(match instead {
+            NoAnswer::Unknown => Event::WorksUnknown,
+            _ => Event::WorksMissed { push_id, attempts, status, retry_in_ms, repeated },
+        });
     }
 
     fn finish_unsent(&mut self, call: &CallResult<'_>, push_id: PushId, outcome: Outcome, permit: Permit, now: Now) {
@@ -598,6 +698,7 @@ impl Dispatcher {
             && let Some(read) = answers::single(answer.body, request)
             && let Some(request) = batch.take(push_id)
         {
+            self.works.heard(read.works_waiting, &self.config.store, now);
             self.committed(request, &read.calls, now);
         }
     }
@@ -605,6 +706,7 @@ impl Dispatcher {
     fn read_verdicts(&mut self, batch: &mut PushBatch, body: &[u8], now: Now) {
         let is_further = |push_id, place| batch.find(push_id).is_some_and(|request| request.is_further(place));
         let Some(answer) = answers::batch(body, is_further) else { return };
+        self.works.heard(answer.works_waiting, &self.config.store, now);
         for result in &answer.pushes {
             let Some(request) = batch.find(result.push_id) else { continue };
             match result.verdict {
@@ -659,7 +761,10 @@ impl Dispatcher {
 
     fn outcomes_answered(&mut self, batch: OutcomeBatch, answer: &HttpAnswer<'_>, now: Now) {
         let count = batch.len();
-        if answer.status == Some(200) && takes_all(answer.body, count) {
+        if answer.status == Some(200)
+            && let Some(works_waiting) = takes_all(answer.body, count)
+        {
+            self.works.heard(works_waiting, &self.config.store, now);
             let duration_ms = now.since(batch.sent_at);
             self.backlog.landed(batch);
             self.journal.push(Event::OutcomesReported { count, duration_ms });
@@ -687,9 +792,9 @@ impl Dispatcher {
     }
 }
 
-/// Whether the store's answer to a batch accounts for every outcome in it.
-fn takes_all(body: &[u8], count: usize) -> bool {
-    serde_json::from_slice::<OutcomesAnswer>(body).is_ok_and(|answer| {
-        answer.recorded.saturating_add(answer.repeated).saturating_add(answer.refused) == count as u64
-    })
+/// How many works wait, if the store's answer to a batch accounts for every outcome in it.
+fn takes_all(body: &[u8], count: usize) -> Option<u64> {
+    let answer: OutcomesAnswer = serde_json::from_slice(body).ok()?;
+    let all = answer.recorded.saturating_add(answer.repeated).saturating_add(answer.refused);
+    (all == count as u64).then_some(answer.works_waiting)
 }

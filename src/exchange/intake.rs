@@ -54,6 +54,7 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
         stream,
         app_key: authenticated.application.app_key.clone(),
         ak: authenticated.application.ak.clone(),
+        without_binding: authenticated.application.without_binding,
         scheme: authenticated.scheme.name(),
         covered: authenticated.covered,
         charset: Charset::of(content_type),

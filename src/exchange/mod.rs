@@ -9,7 +9,7 @@ mod intake;
 use std::borrow::Cow;
 
 use privatenumber_cdr::{Charset, Contents, Reader, decode};
-use privatenumber_contract::{Application, Push, PushId, Signature};
+use privatenumber_contract::{Application, Push, PushId, Signature, WithoutBinding};
 
 use crate::callback::TraceContext;
 use crate::config::{Config, HeadersMode};
@@ -151,6 +151,7 @@ struct Signed {
     stream: StreamId,
     app_key: String,
     ak: Option<String>,
+    without_binding: WithoutBinding,
     scheme: &'static str,
     covered: [u8; 32],
     charset: Charset,
@@ -382,7 +383,7 @@ impl Exchange {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Committed(request) => {
                 match answers::single(body, &request) {
-                    Some(answer) => dispatcher.settle(request, &answer.calls, now),
+                    Some(answer) => dispatcher.settle(request, &answer, now),
                     None => dispatcher.ask_again(request, Some(200), now),
                 }
                 Some(Reply::Recorded.body())
@@ -434,15 +435,18 @@ fn claim_request(
         Contents::Calls { calls, further, parked, .. } => (calls, further, parked, None),
         Contents::Event(event) => (Vec::new(), Vec::new(), Vec::new(), Some(event)),
     };
+    let application = Application {
+        ak: signed.ak.as_deref().map(Cow::Borrowed),
+        without_binding: signed.without_binding,
+        on_replay: config.on_replay,
+    };
     let push = Push {
         push_id,
         app_key: Cow::Borrowed(signed.app_key.as_str()),
         received_at: now.wall_ms,
         age_ms: None,
-        application: signed
-            .ak
-            .as_deref()
-            .map(|ak| Application { ak: Some(Cow::Borrowed(ak)), ..Application::default() }),
+        // What says nothing is left out: a store of 0.1.0 need not pass over it.
+        application: (application != Application::default()).then_some(application),
         signature: Some(Signature {
             scheme: Cow::Borrowed(signed.scheme),
             hash: String::from_utf8_lossy(&signed.covered),

@@ -1,6 +1,8 @@
 //! What the exchange of one push does, in either header mode, with the test in the place of Envoy, store and business.
 
-use privatenumber_contract::{CallKey, MaybeSent, NotSent, Outcome, Outcomes, Private, Skipped};
+use privatenumber_contract::{
+    CallKey, MaybeSent, NotSent, OnReplay, Outcome, Outcomes, Private, Push, Skipped, WithoutBinding,
+};
 use serde_json::json;
 
 use super::{HeaderEdits, Removed};
@@ -8,7 +10,7 @@ use crate::dispatcher::Refusal;
 use crate::driver::{Action, Event};
 use crate::reply::Reply;
 use crate::testing::{
-    AK, BATCH, CUT_OFF, Gateway, MODES, PROBLEM, PUSH, SIGNED, TIMEOUT, at, headers, problem, upstream, with,
+    AK, APP_KEY, BATCH, CUT_OFF, Gateway, MODES, PROBLEM, PUSH, SIGNED, TIMEOUT, at, headers, problem, upstream, with,
 };
 
 /// The response headers of somebody else.
@@ -39,6 +41,52 @@ fn one_push_becomes_one_callback_and_one_outcome() {
         assert_eq!(gateway.report(), [Outcome::Delivered { status: 204 }]);
         gateway.end(asked.stream);
         assert!(gateway.is_idle(), "{mode}: {:?}", gateway.gauges());
+    }
+}
+
+#[test]
+fn a_push_says_what_is_to_be_done_with_calls_without_a_binding() {
+    let table = [
+        (json!(null), WithoutBinding::Deliver),
+        (json!("deliver"), WithoutBinding::Deliver),
+        (json!("skip"), WithoutBinding::Skip),
+        (json!({"hold_seconds": 60.0}), WithoutBinding::Hold(60)),
+    ];
+    for mode in MODES {
+        for ak in [json!(AK), json!(null)] {
+            for (without_binding, expected) in &table {
+                let secrets = json!([{"value": "fictitious-app-secret-0001"}]);
+                let application =
+                    json!({"app_key": APP_KEY, "ak": ak, "secrets": secrets, "without_binding": without_binding});
+                let mut gateway = Gateway::new(mode, json!({"applications": [application]}));
+                let asked = gateway.ask(PUSH);
+                let push: Push<'_> = serde_json::from_str(&asked.json).unwrap();
+                let application = push.application.unwrap_or_default();
+                assert_eq!(
+                    (application.ak.as_deref(), application.without_binding),
+                    (ak.as_str(), *expected),
+                    "{mode}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_store_is_told_what_was_signed_and_what_a_replay_comes_to() {
+    for mode in MODES {
+        for (authentication, on_replay) in [(json!({}), OnReplay::Report), (json!({"replay": "park"}), OnReplay::Park)]
+        {
+            let mut gateway = Gateway::new(mode, json!({"authentication": authentication}));
+            let asked = gateway.ask(PUSH);
+            let push: Push<'_> = serde_json::from_str(&asked.json).unwrap();
+            let application = push.application.unwrap();
+            assert_eq!((application.ak.as_deref(), application.on_replay), (Some(AK), on_replay), "{mode}");
+            let signature = push.signature.unwrap();
+            assert_eq!((signature.scheme.as_ref(), signature.hash.len()), ("aksk", 32), "{mode}");
+            // Every text that the store hashes is there.
+            assert!(push.calls.iter().all(|call| call.cdr.is_some()), "{mode}");
+        }
     }
 }
 

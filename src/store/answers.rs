@@ -1,9 +1,9 @@
 //! What the store's answers to claim requests mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use privatenumber_contract::{
-    CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict,
+    CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict, WorkAnswer,
 };
 
 use super::request::ClaimRequest;
@@ -79,6 +79,26 @@ pub(crate) fn batch(body: &[u8], is_further: impl Fn(PushId, usize) -> bool) -> 
     Some(answer)
 }
 
+/// Reads the body of an answer to a request for `most` works under `push_id`; `None` where it is cut off, is another's, or does not
+/// keep the contract.
+///
+/// It counts as a whole or not at all: a call that is named twice, or whose verdict is neither `claimed` nor `erased`, makes all of
+/// it void (promise P1).
+pub(crate) fn works(body: &[u8], push_id: PushId, most: usize) -> Option<WorkAnswer<'_>> {
+    let answer: WorkAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let is_work = |call: &CallResult<'_>| {
+        is_call_id(&call.call_id)
+            && match call.verdict {
+                CallVerdict::Claimed => call.record.is_some(),
+                CallVerdict::Erased => true,
+                CallVerdict::Duplicate | CallVerdict::Parked | CallVerdict::Held => false,
+            }
+    };
+    let ids: BTreeSet<&str> = answer.calls.iter().map(|call| call.call_id.as_ref()).collect();
+    let is_whole = answer.push_id == push_id && answer.calls.len() <= most && ids.len() == answer.calls.len();
+    (is_whole && answer.calls.iter().all(is_work)).then_some(answer)
+}
+
 /// Whether `calls` are those that `request` asked for, one for each in their order, and every claimed one can be called back.
 ///
 /// An id becomes a header of the callback and must not break out of it, so its form is checked. That it is the id of that very call
@@ -130,10 +150,10 @@ impl<'a> Claims<'a> {
         let mut claims = BTreeMap::new();
         let mut doubt = Doubt::default();
         for (call_id, push, place) in self.all {
-            match claims.get(call_id) {
-                None => drop(claims.insert(call_id, push)),
-                Some(other) if *other == push && is_further(push, place) => doubt.further.push((push, place)),
-                Some(other) => doubt.void.extend([*other, push]),
+            match claims.insert(call_id, push) {
+                None => {}
+                Some(other) if other == push && is_further(push, place) => doubt.further.push((push, place)),
+                Some(other) => doubt.void.extend([other, push]),
             }
         }
         doubt

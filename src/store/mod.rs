@@ -5,6 +5,7 @@ mod backoff;
 mod claims;
 mod outcomes;
 mod request;
+mod works;
 
 pub use request::ClaimRequest;
 
@@ -12,3 +13,4 @@ pub(crate) use claims::{Claims, Missed, PushBatch};
 pub(crate) use request::Draft;
 
 pub(crate) use outcomes::{Backlog, Batch as OutcomeBatch};
+pub(crate) use works::{NoAnswer, Take, Works};

@@ -29,6 +29,9 @@ pub struct Metrics {
     calls: Family<Label, Counter>,
     parked: Family<Label, Counter>,
     events: Family<Label, Counter>,
+    events_dropped: Counter,
+    later_cdrs: Family<Label, Counter>,
+    replays: Family<Label, Counter>,
     outcomes: Family<TwoLabels, Counter>,
     bindings: Family<Label, Counter>,
     skipped: Counter,
@@ -62,6 +65,9 @@ impl Default for Metrics {
             calls: Family::default(),
             parked: Family::default(),
             events: Family::default(),
+            events_dropped: Counter::default(),
+            later_cdrs: Family::default(),
+            replays: Family::default(),
             outcomes: Family::default(),
             bindings: Family::default(),
             skipped: Counter::default(),
@@ -102,6 +108,21 @@ impl Metrics {
             self.parked.clone(),
         );
         registry.register("events", "Status events, by whether they were there already", self.events.clone());
+        registry.register(
+            "events_dropped",
+            "Events that were dropped, oldest first, to keep within the budget",
+            self.events_dropped.clone(),
+        );
+        registry.register(
+            "later_cdrs",
+            "CDRs of recorded calls that say something else, by whether they were kept",
+            self.later_cdrs.clone(),
+        );
+        registry.register(
+            "replays",
+            "Pushes whose signature came with other texts before, by what became of their CDRs",
+            self.replays.clone(),
+        );
         registry.register("outcomes", "Reported outcomes by class and result", self.outcomes.clone());
         registry.register("bindings", "Registrations of bindings by result", self.bindings.clone());
         registry.register(
@@ -196,6 +217,21 @@ impl Metrics {
             Some(false) => count(&self.events, "result", "repeated", 1),
             None => {}
         }
+        // Most pushes bring none; a family is looked up under a lock.
+        if done.later_cdrs_kept > 0 {
+            count(&self.later_cdrs, "result", "kept", done.later_cdrs_kept);
+        }
+        if done.later_cdrs_not_kept > 0 {
+            count(&self.later_cdrs, "result", "not_kept", done.later_cdrs_not_kept);
+        }
+        if let Some(replay) = done.replay.filter(|replay| replay.new) {
+            count(&self.replays, "cdrs", if replay.parked { "parked" } else { "recorded" }, 1);
+        }
+    }
+
+    /// So many events were dropped to keep within the budget.
+    pub fn events_dropped(&self, events: u64) {
+        self.events_dropped.inc_by(events);
     }
 
     /// Calls were to be released.

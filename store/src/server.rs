@@ -51,7 +51,7 @@ pub async fn run(
     let token = settings.token()?;
     settings.check()?;
     let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
-    let database = Database::open(&settings.data, &options).await?;
+    let database = Database::open(&settings.data, &options).await?.keeping(settings.keeping());
     clock.now_after(database.latest_time().await?);
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)

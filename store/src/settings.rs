@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, ValueEnum};
 
+use crate::database::Keeping;
 use crate::http::token::Token;
 
 /// The store behind the Private Number Gateway.
@@ -57,6 +59,14 @@ pub struct Settings {
     /// Most works that wait for the writer; further ones are answered 503
     #[arg(long, env = "PRIVATENUMBER_STORE_QUEUE", default_value_t = 10_000, value_parser = at_least_one, value_name = "NUMBER")]
     pub queue: usize,
+
+    /// Whole days for which signatures of pushes are remembered, to recognise replays; 0 remembers none and recognises none
+    #[arg(long, env = "PRIVATENUMBER_STORE_REPLAY_DAYS", default_value_t = Keeping::default().replay_days, value_parser = replay_days(), value_name = "DAYS")]
+    pub replay_days: u32,
+
+    /// Most bytes of events kept, their bodies and 256 for each; the oldest are dropped first
+    #[arg(long, env = "PRIVATENUMBER_STORE_EVENT_BYTES", default_value_t = Keeping::default().event_bytes, value_name = "BYTES")]
+    pub event_bytes: u64,
 
     /// Time for the head of a request, counted from the end of the one before: also how long a connection may be idle
     #[arg(long, env = "PRIVATENUMBER_STORE_HEADER_TIMEOUT", default_value = "75", value_parser = seconds, value_name = "SECONDS")]
@@ -109,6 +119,11 @@ impl Settings {
         Ok(())
     }
 
+    /// How long the store keeps what it may forget.
+    pub fn keeping(&self) -> Keeping {
+        Keeping { replay_days: self.replay_days, event_bytes: self.event_bytes }
+    }
+
     /// The token that requests must carry, if one is set.
     ///
     /// # Errors
@@ -130,6 +145,11 @@ impl Settings {
         }
         Ok(Some(Token::new(token)))
     }
+}
+
+/// A signature is looked for in as many tables.
+fn replay_days() -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(0..=31)
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

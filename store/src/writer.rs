@@ -93,7 +93,8 @@ impl Writer {
             database,
             clock,
             metrics: Arc::clone(&metrics),
-            failures: Failures::default(),
+            failures: OncePerSecond::default(),
+            replays: OncePerSecond::default(),
             far_ahead: FarAhead::default(),
         };
         let task =
@@ -264,7 +265,10 @@ struct Committer {
     database: Database,
     clock: Clock,
     metrics: Arc<Metrics>,
-    failures: Failures,
+    /// Groups that could not be committed as a whole. A full disk fails thousands a minute, and the log may be on that disk.
+    failures: OncePerSecond,
+    /// Pushes whose signature came with other texts before: whoever has captured one can send thousands.
+    replays: OncePerSecond,
     far_ahead: FarAhead,
 }
 
@@ -289,18 +293,42 @@ impl Committer {
             job.add_to(&mut works);
         }
         let number = works.len();
-        self.database.commit(&mut works, &|recorded_ms| self.clock.now_after(recorded_ms));
+        let dropped = self.database.commit(&mut works, &|recorded_ms| self.clock.now_after(recorded_ms));
         let failure = works.iter().find_map(|waiting| waiting.unit.error()).cloned();
         drop(works);
         self.metrics.group_done(number, begun.elapsed(), failure.as_ref());
-        self.failures.say(failure.as_ref(), number, Instant::now());
+        self.metrics.events_dropped(dropped.events);
+        if let Some(error) = &failure
+            && let Some(unsaid) = self.failures.count(Instant::now())
+        {
+            tracing::error!(works = number, unsaid, %error, "not all works of a group were committed");
+        }
         let ahead_ms = self.clock.read().ahead_ms();
         self.metrics.set_clock_ahead(ahead_ms);
         if self.far_ahead.changes(ahead_ms) {
             self.metrics.clock_far_ahead();
         }
         for job in jobs.drain(..) {
+            self.report_replays(&job);
             job.answer(&self.metrics);
+        }
+    }
+
+    fn report_replays(&mut self, job: &Job) {
+        let Requested::Pushes(slots, _) = &job.requested else { return };
+        for slot in slots {
+            if let Some(Ok(PushDone { replay: Some(replay), .. })) = &slot.result
+                && replay.new
+                && let Some(unsaid) = self.replays.count(Instant::now())
+            {
+                tracing::warn!(
+                    push_id = %slot.work.push_id,
+                    first_push_id = %replay.first_push_id,
+                    parked = replay.parked,
+                    unsaid,
+                    "the signature of a push came with other texts before; GET /v1/replays lists such pushes"
+                );
+            }
         }
     }
 }
@@ -418,26 +446,17 @@ fn report_refused(reports: &[OutcomeReport], done: &OutcomesDone) {
     }
 }
 
-/// Groups that could not be committed as a whole. A full disk fails thousands a minute, and the log may be on that disk.
+/// What is logged once a second at most.
 #[derive(Debug, Default)]
-struct Failures {
+struct OncePerSecond {
     said: Option<Instant>,
     unsaid: u64,
 }
 
-impl Failures {
-    /// What is said at most once in this time.
+impl OncePerSecond {
     const INTERVAL: Duration = Duration::from_secs(1);
 
-    fn say(&mut self, failure: Option<&WriteError>, works: usize, now: Instant) {
-        if let Some(error) = failure
-            && let Some(unsaid) = self.count(now)
-        {
-            tracing::error!(works, unsaid, %error, "not all works of a group were committed");
-        }
-    }
-
-    /// Counts a failure. Where it is to be said: how many before it were not.
+    /// Counts an event. Where it is to be logged: how many before it were not.
     fn count(&mut self, now: Instant) -> Option<u64> {
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < Self::INTERVAL) {
             self.unsaid = self.unsaid.saturating_add(1);
@@ -483,11 +502,11 @@ fn loggable(call_id: &str) -> &str {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Failures;
+    use super::OncePerSecond;
 
     #[test]
-    fn failures_by_the_thousand_are_said_once_a_second_and_none_is_forgotten() {
-        let (mut failures, start) = (Failures::default(), Instant::now());
+    fn events_by_the_thousand_are_logged_once_a_second_and_none_is_forgotten() {
+        let (mut failures, start) = (OncePerSecond::default(), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         assert_eq!(failures.count(at(0)), Some(0));
         for milliseconds in 1..1000 {

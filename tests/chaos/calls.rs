@@ -128,7 +128,8 @@ impl Calls {
         }
         let mut broken = serde_json::to_value(&cdr)?;
         let members = broken.as_object_mut().context("a CDR is no object")?;
-        members.insert("callInTime".to_owned(), Value::from("no time at all"));
+        // Nobody knows who is to be called.
+        members.insert("subscriptionId".to_owned(), Value::from(true));
         Ok((Cdr::new(Fate::Parked { session_id: session_id.to_owned() }), broken.to_string()))
     }
 }

@@ -1,5 +1,5 @@
 //! Huawei: pushes every CDR until it is answered 200, on a schedule made faster, in batches that regroup, now and then to
-//! both gateways at once, again after a 200, or hanging up in mid-push.
+//! both gateways at once, again after a 200, or hanging up in mid-push. Now and then hundreds of pushes come slowly, all at once.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use harness::huawei as platform;
+use harness::raw::Connection;
 use privatenumber_sim::clock;
 use privatenumber_sim::huawei::RetrySchedule;
 use privatenumber_sim::random::Random;
@@ -26,6 +27,12 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 const BEAT: Duration = Duration::from_millis(20);
 /// The most CDRs of one push.
 const LARGEST_PUSH: usize = 50;
+/// Pushes of a crowd, which are held while they arrive: at least these, at most twice as many.
+const CROWD: usize = 200;
+/// From one crowd to the next.
+const CROWD_EVERY: (u64, u64) = (8_000, 20_000);
+/// How long a push of a crowd takes to arrive.
+const ARRIVES_WITHIN: (u64, u64) = (500, 4_000);
 
 /// A CDR that waits for its next push.
 struct Waiting {
@@ -47,6 +54,7 @@ pub struct Huawei {
     pushes: AtomicU64,
     accepted: AtomicU64,
     arrivals: AtomicU64,
+    slow: AtomicU64,
 }
 
 impl Huawei {
@@ -63,6 +71,7 @@ impl Huawei {
             pushes: AtomicU64::default(),
             accepted: AtomicU64::default(),
             arrivals: AtomicU64::default(),
+            slow: AtomicU64::default(),
         }))
     }
 
@@ -75,20 +84,23 @@ impl Huawei {
         let began = Instant::now();
         let mut begun = 0.0;
         let mut beat = tokio::time::interval(BEAT);
+        let mut crowd_at = began + between(&mut random, CROWD_EVERY);
         loop {
             beat.tick().await;
             while pushes.try_join_next().is_some() {}
             let now = Instant::now();
+            if now < end && now >= crowd_at {
+                crowd_at = now + between(&mut random, CROWD_EVERY);
+                for _ in 0..CROWD + number(&mut random, CROWD) {
+                    let fresh = self.fresh(&mut calls, 1)?;
+                    pushes.spawn(Arc::clone(&self).push(fresh, Manner::slow(&mut random, self.urls.len())));
+                }
+            }
             while now < end && begun < now.duration_since(began).as_secs_f64() * rate {
                 begun += 1.0;
                 // Mostly small, now and then as large as Huawei makes them.
                 let count = if random.chance(0.02) { LARGEST_PUSH } else { 1 + number(&mut random, 8) };
-                let fresh = (0..count).map(|_| {
-                    let (cdr, json) = calls.next()?;
-                    Ok(Waiting { cdr: Arc::new(cdr), json, pushes: 0 })
-                });
-                let fresh = fresh.collect::<Result<Vec<_>>>()?;
-                lock(&self.cdrs).extend(fresh.iter().map(|waiting| Arc::clone(&waiting.cdr)));
+                let fresh = self.fresh(&mut calls, count)?;
                 pushes.spawn(Arc::clone(&self).push(fresh, Manner::draw(&mut random, self.urls.len())));
             }
             for batch in self.due(now, &mut random) {
@@ -98,6 +110,17 @@ impl Huawei {
                 return Ok(());
             }
         }
+    }
+
+    /// CDRs that were never pushed.
+    fn fresh(&self, calls: &mut Calls, count: usize) -> Result<Vec<Waiting>> {
+        let fresh = (0..count).map(|_| {
+            let (cdr, json) = calls.next()?;
+            Ok(Waiting { cdr: Arc::new(cdr), json, pushes: 0 })
+        });
+        let fresh = fresh.collect::<Result<Vec<_>>>()?;
+        lock(&self.cdrs).extend(fresh.iter().map(|waiting| Arc::clone(&waiting.cdr)));
+        Ok(fresh)
     }
 
     /// What is to be pushed again by now, mixed and grouped anew.
@@ -121,11 +144,11 @@ impl Huawei {
         let body = format!(r#"{{"eventType":"fee","feeLst":[{}]}}"#, cdrs.join(","));
         let other = async {
             match manner.other_gateway {
-                Some(gateway) => self.attempt(gateway, &batch, &body, None).await,
+                Some(gateway) => self.attempt(gateway, &batch, &body, Pace::AtOnce).await,
                 None => false,
             }
         };
-        let (first, second) = tokio::join!(self.attempt(manner.gateway, &batch, &body, manner.hang_up), other);
+        let (first, second) = tokio::join!(self.attempt(manner.gateway, &batch, &body, manner.pace), other);
         let is_accepted = first || second;
         for waiting in batch {
             let pushes = waiting.pushes + 1;
@@ -150,25 +173,51 @@ impl Huawei {
     }
 
     /// One push; whether it was answered 200, and with the body that means it.
-    async fn attempt(&self, gateway: usize, batch: &[Waiting], body: &str, hang_up: Option<Duration>) -> bool {
+    async fn attempt(&self, gateway: usize, batch: &[Waiting], body: &str, pace: Pace) -> bool {
         let Some(url) = self.urls.get(gateway) else { return false };
         let began_at = clock::epoch_millis();
         for waiting in batch {
             waiting.cdr.attempt(Attempt { gateway, began_at });
         }
         self.pushes.fetch_add(1, Ordering::Relaxed);
-        let exchange = self.platform.push(url, body.to_owned());
-        let (answer, accepted) = match tokio::time::timeout(hang_up.unwrap_or(TIMEOUT), exchange).await {
-            Ok(Ok(answer)) if answer.status == 200 && !answer.text().contains(r#""resultcode":"0""#) => {
+        let exchange = async {
+            if let Pace::Slow(within) = pace {
+                self.slow.fetch_add(1, Ordering::Relaxed);
+                return self.push_slowly(url, body, within).await;
+            }
+            let answer = self.platform.push(url, body.to_owned()).await?;
+            Ok((answer.status.as_u16(), answer.text()))
+        };
+        let limit = match pace {
+            Pace::AtOnce => TIMEOUT,
+            Pace::Slow(within) => TIMEOUT + within,
+            Pace::HangsUpAfter(limit) => limit,
+        };
+        let (answer, accepted) = match tokio::time::timeout(limit, exchange).await {
+            Ok(Ok((200, text))) if !text.contains(r#""resultcode":"0""#) => {
                 ("200 that is not the gateway's".to_owned(), false)
             }
-            Ok(Ok(answer)) => (answer.status.as_u16().to_string(), answer.status == 200),
+            Ok(Ok((status, _))) => (status.to_string(), status == 200),
             Ok(Err(_)) => ("no answer".to_owned(), false),
-            Err(_) if hang_up.is_some() => ("hung up".to_owned(), false),
+            Err(_) if matches!(pace, Pace::HangsUpAfter(_)) => ("hung up".to_owned(), false),
             Err(_) => ("timed out".to_owned(), false),
         };
         *lock(&self.answers).entry(answer).or_default() += 1;
         accepted
+    }
+
+    /// One push whose body arrives in four parts; the status and text of its answer.
+    async fn push_slowly(&self, url: &str, body: &str, within: Duration) -> Result<(u16, String)> {
+        const PARTS: usize = 4;
+        let address = url.trim_start_matches("http://").trim_end_matches(platform::PUSH_PATH);
+        let mut connection = Connection::open(address).await?;
+        connection.send(self.platform.head()?.header("content-length", body.len().to_string()).end()).await?;
+        for part in body.as_bytes().chunks(body.len().div_ceil(PARTS).max(1)) {
+            tokio::time::sleep(within / u32::try_from(PARTS)?).await;
+            connection.send(part).await?;
+        }
+        let answer = connection.answer().await?;
+        Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
     }
 
     /// How far it is, in a few words.
@@ -186,6 +235,11 @@ impl Huawei {
     /// Pushes sent, repetitions and all.
     pub fn pushes(&self) -> u64 {
         self.pushes.load(Ordering::Relaxed)
+    }
+
+    /// Pushes that were sent slowly.
+    pub fn slow_pushes(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// How many CDRs are not accepted yet.
@@ -206,12 +260,22 @@ fn pause(schedule: RetrySchedule, pushes: usize) -> Option<Duration> {
     Some(offsets.next()?.saturating_sub(before?))
 }
 
+/// How fast a push goes out, and whether its sender stays for the answer.
+#[derive(Clone, Copy)]
+enum Pace {
+    AtOnce,
+    /// It takes so long to arrive.
+    Slow(Duration),
+    /// Its sender hangs up after this time.
+    HangsUpAfter(Duration),
+}
+
 /// How a push goes out, drawn before it does.
 struct Manner {
     gateway: usize,
     /// Also to this one, at the same moment.
     other_gateway: Option<usize>,
-    hang_up: Option<Duration>,
+    pace: Pace,
     /// Once more after it was accepted.
     again: Option<Duration>,
 }
@@ -227,10 +291,21 @@ impl Manner {
         Self {
             gateway,
             other_gateway: is_double.then(|| (gateway + 1) % gateways.max(1)),
-            hang_up: hangs_up.then_some(hang_up),
+            pace: if hangs_up { Pace::HangsUpAfter(hang_up) } else { Pace::AtOnce },
             again: comes_again.then_some(again),
         }
     }
+
+    /// One of a crowd.
+    fn slow(random: &mut Random, gateways: usize) -> Self {
+        let gateway = number(random, gateways);
+        Self { gateway, other_gateway: None, pace: Pace::Slow(between(random, ARRIVES_WITHIN)), again: None }
+    }
+}
+
+/// A span of at least and at most so many milliseconds.
+fn between(random: &mut Random, (shortest, longest): (u64, u64)) -> Duration {
+    Duration::from_millis(shortest + random.below(longest.saturating_sub(shortest) + 1))
 }
 
 fn number(random: &mut Random, bound: usize) -> usize {

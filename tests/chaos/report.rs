@@ -27,6 +27,8 @@ pub struct Report {
     pub rate: f64,
     /// Pushes sent, repetitions and all.
     pub pushes: u64,
+    /// Pushes that arrived slowly, some hundreds at a time.
+    pub slow_pushes: u64,
     /// How they were answered.
     pub answers: BTreeMap<String, u64>,
     /// Different CDRs pushed.
@@ -101,6 +103,7 @@ pub fn report(
         seconds: took.as_secs(),
         rate: options.rate,
         pushes: huawei.pushes(),
+        slow_pushes: huawei.slow_pushes(),
         answers,
         cdrs: cdrs.len(),
         calls: calls.len(),
@@ -133,7 +136,11 @@ impl fmt::Display for Report {
         };
         writeln!(formatter)?;
         writeln!(formatter, "duration    {} s of faults, {} s in all", self.fault_seconds, self.seconds)?;
-        writeln!(formatter, "pushes      {} with {} different CDRs", self.pushes, self.cdrs)?;
+        let Self { pushes, slow_pushes, cdrs, .. } = self;
+        writeln!(
+            formatter,
+            "pushes      {pushes} with {cdrs} different CDRs; {slow_pushes} of them slow, hundreds at a time"
+        )?;
         let answers = self.answers.iter().map(|(answer, count)| (answer.clone(), *count)).collect();
         writeln!(formatter, "answers     {}", list(answers))?;
         writeln!(formatter, "store       {} calls, {} parked CDRs", self.calls, self.parked)?;

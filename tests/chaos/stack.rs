@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use harness::business::Business;
 use harness::demo;
 use harness::directory::Directory;
@@ -27,12 +27,13 @@ const CLAIM_DEADLINE_SECONDS: u64 = 60;
 /// How long everything may take to settle once the faults are over: Huawei's last pauses, then the claim's deadline.
 const SETTLING: Duration = Duration::from_secs(150);
 
-/// Two gateways, a store, two businesses. Each gateway has a line of its own to the store; the second business is behind a
-/// line, the first is called directly.
+/// Two gateways, a store, two businesses. Each gateway has a line of its own to the store. The second gateway has another one beside
+/// it, and takes what stands there for two stores. The second business is behind a line, the first is called directly.
 pub struct Stack {
     pub gateways: [Gateway; 2],
     pub store: Store,
     pub store_lines: [FaultProxy; 2],
+    pub second_store_line: FaultProxy,
     pub businesses: [Business; 2],
     pub business_line: FaultProxy,
     business_logs: [PathBuf; 2],
@@ -62,6 +63,7 @@ impl Stack {
             store.register(subscription_id, &binding(subscription_id, ak)).await?;
         }
         let store_lines = [stack.faults(store.address()).await?, stack.faults(store.address()).await?];
+        let second_store_line = stack.faults(store.address()).await?;
         let names = ["business-0", "business-1"];
         let [first, second] = names.map(|name| stack.business(name).arguments(&["--print", "--keep", "0"]).start());
         let businesses = [first.await?, second.await?];
@@ -72,13 +74,19 @@ impl Stack {
         let [first_directory, second_directory] = &directories;
         let [first_line, second_line] = &store_lines;
         let gateways = [
-            gateway(&stack.beside(first_directory.clone()), first_line.address(), addresses).await?,
-            gateway(&stack.beside(second_directory.clone()), second_line.address(), addresses).await?,
+            gateway(&stack.beside(first_directory.clone()), [first_line.address()], addresses).await?,
+            gateway(
+                &stack.beside(second_directory.clone()),
+                [second_line.address(), second_store_line.address()],
+                addresses,
+            )
+            .await?,
         ];
         Ok(Self {
             gateways,
             store,
             store_lines,
+            second_store_line,
             businesses,
             business_line,
             business_logs: names.map(|name| directory.join(format!("{name}.log"))),
@@ -145,13 +153,21 @@ impl Stack {
     }
 }
 
-async fn gateway(stack: &harness::stack::Stack, store: &str, businesses: [&str; 2]) -> Result<Gateway> {
+/// A gateway with a store at each of these addresses.
+async fn gateway<const STORES: usize>(
+    stack: &harness::stack::Stack,
+    stores: [&str; STORES],
+    businesses: [&str; 2],
+) -> Result<Gateway> {
+    let [store, others @ ..] = stores.as_slice() else { bail!("a gateway needs a store") };
+    let others: Vec<_> = others.iter().map(|other| (*other).to_owned()).collect();
     let businesses = [demo::AK, OTHER_AK].into_iter().zip(businesses).map(|(ak, address)| {
         let at = BusinessAt::new(ak, address);
         BusinessAt { timeout_ms: CALLBACK_MS, path: CALLBACK_PATH.to_owned(), ..at }
     });
     let options = stack.gateway_for(store, businesses).concurrency(2).reloadable();
-    let options = options.change(|configuration| {
+    let options = options.change(move |configuration| {
+        others.iter().try_for_each(|other| configuration.another_endpoint("store", other))?;
         let plugin = configuration.plugin()?;
         configure_store(plugin, "claim_deadline_seconds", CLAIM_DEADLINE_SECONDS)?;
         configure_store(plugin, "timeout_ms", 2_000)?;

@@ -84,7 +84,7 @@ async fn parked_with_their_reasons(world: &World, rows: &[Row]) -> Result<()> {
             _ => None,
         })
         .collect();
-    ensure!(expected.len() > 80 && parked.len() == expected.len(), "{} of {} parked", parked.len(), expected.len());
+    ensure!(expected.len() > 30 && parked.len() == expected.len(), "{} of {} parked", parked.len(), expected.len());
     for (raw, reason) in expected {
         let found = reasons.get(raw.as_str()).copied();
         ensure!(found == Some(reason.as_str()), "{:.60}: {found:?} instead of {reason}", raw);

@@ -86,6 +86,9 @@ async fn answer(request: Request<Incoming>, temper: Temper) -> Result<Response<F
             .collect();
         return Ok(response.body(Full::from(format!(r#"{{"pushes":[{}]}}"#, pushes.join(","))))?);
     }
+    if path == paths::WORK_TAKE {
+        return Ok(response.status(404).body(Full::default())?);
+    }
     if path != paths::PUSHES {
         let recorded = serde_json::from_slice::<Outcomes>(&body)?.outcomes.len();
         let answer = json!({"recorded": recorded, "repeated": 0, "refused": 0});

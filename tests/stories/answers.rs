@@ -93,7 +93,7 @@ async fn each_refusal_has_its_answer_and_never_reaches_the_store(mode: HeadersMo
         (b"[]", ""),
         (b"{\"eventType\":\"fee\",\"feeLst\":[{}]} {}", ""),
         (b"{}", "/eventType"),
-        (br#"{"eventType":"smsNotify"}"#, "/eventType"),
+        (br#"{"smsEvent":{}}"#, "/eventType"),
         (br#"{"eventType":{}}"#, "/eventType"),
         (br#"{"eventType":"fee"}"#, "/feeLst"),
         (br#"{"eventType":"fee","feeLst":[]}"#, "/feeLst"),

@@ -16,6 +16,7 @@ mod configuration;
 mod graceful;
 mod mid_load;
 mod observability;
+mod odd_cdrs;
 mod once;
 mod outcomes;
 mod reload;

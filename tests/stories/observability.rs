@@ -132,9 +132,12 @@ async fn p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer(mode: Header
     push["feeLst"][0]["userData"] = json!("order-private-0001");
     push["feeLst"][1]["callInTime"] = json!("+8617010000011");
     push["feeLst"][2]["direction"] = json!("+8617010000011");
+    push["feeLst"][3]["subscriptionId"] = json!(["+8617010000011"]);
     answers.push(world.huawei.push(&world.gateway.url(), push.to_string()).await?.expect(200)?.text());
+    let event = r#"{"eventType":"+8617010000011"}"#;
+    answers.push(world.huawei.push(&world.gateway.url(), event).await?.expect(200)?.text());
     for body in [
-        r#"{"eventType":"+8617010000011"}"#,
+        r#"{"eventType":["+8617010000011"]}"#,
         r#"{"eventType":"fee","feeLst":"+8617010000011"}"#,
         r#"{"eventType":"fee","feeLst":[],"+8617010000011":1}"#,
         r#"+8617010000011"#,
@@ -156,7 +159,7 @@ async fn p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer(mode: Header
     }
     world.faults.strike_times(harness::fault::CLAIMS, harness::fault::Fault::LoseAnswer, 4);
     let _ = world.huawei.push_cdrs(&world.gateway.url(), &cdrs(530, 1)).await?;
-    world.settled_calls(6).await?;
+    world.settled_calls(7).await?;
     world.ends_well().await?;
 
     let logs = world.gateway.logs();
@@ -166,7 +169,9 @@ async fn p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer(mode: Header
         .filter_map(|line| line.find('{').map(|start| &line[start..]))
         .map(|event| serde_json::from_str(event).with_context(|| format!("not a line of JSON: {event}")))
         .collect::<Result<_>>()?;
-    for name in ["push_answered", "push_committed", "callback_finished", "outcomes_reported", "claims_missed"] {
+    for name in
+        ["cdr_warnings", "push_answered", "push_committed", "callback_finished", "outcomes_reported", "claims_missed"]
+    {
         ensure!(events.iter().any(|event| event["event"] == name), "no event {name} among {} events", events.len());
     }
 

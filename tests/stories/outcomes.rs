@@ -128,7 +128,7 @@ async fn p4_three_bad_cdrs_of_fifty_are_parked_and_the_others_go_on(mode: Header
     let world = World::start("p4-batch", mode).await?;
     let mut push = json!({"eventType": "fee", "feeLst": cdrs(140, 50)});
     push["feeLst"][7] = json!("not an object");
-    push["feeLst"][20]["callInTime"] = json!("yesterday");
+    push["feeLst"][20]["subscriptionId"] = json!({});
     if let Value::Object(cdr) = &mut push["feeLst"][49] {
         cdr.remove("sessionId");
     }
@@ -141,7 +141,7 @@ async fn p4_three_bad_cdrs_of_fifty_are_parked_and_the_others_go_on(mode: Header
     let mut parked = world.store.parked().await?.parked;
     parked.sort_by(|one, other| one.reason.cmp(&other.reason));
     let reasons: Vec<_> = parked.iter().map(|parked| parked.reason.split(": ").next().unwrap_or_default()).collect();
-    ensure!(reasons == ["/feeLst/20/callInTime", "/feeLst/49/sessionId", "/feeLst/7"], "{reasons:?}");
+    ensure!(reasons == ["/feeLst/20/subscriptionId", "/feeLst/49/sessionId", "/feeLst/7"], "{reasons:?}");
     ensure!(parked[2].raw.expose() == "\"not an object\"", "the raw text is kept as it came");
     ensure!(parked.iter().all(|parked| parked.duplicates == 1), "{parked:?}");
     world.ends_well().await

@@ -1,21 +1,24 @@
 //! Promise P4 towards the store: one of two instances that hangs keeps nobody waiting for long.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use harness::business::Callback;
 use harness::configuration::HeadersMode;
 use harness::fault::{CLAIMS, Fault, FaultProxy, OUTCOMES};
 use harness::gateway::{BusinessAt, Gateway, Options};
 use harness::http;
 use harness::huawei::Huawei;
+use harness::wait;
 use hyper::Method;
 use privatenumber_sim::huawei::push_body;
 use tokio::task::JoinSet;
 
-use crate::world::{World, cdrs};
+use crate::world::{PATIENCE, World, cdrs};
 
-/// How long one of two stores hangs. A minute and longer ends alike: Envoy takes it out after its first failures.
-const HANGS_FOR: Duration = Duration::from_secs(20);
+/// How long one of two stores is stopped.
+const STOPPED_FOR: Duration = Duration::from_secs(60);
 /// Time for Envoy to notice.
 const NOTICED_AFTER: Duration = Duration::from_secs(2);
 /// A push every so often.
@@ -35,34 +38,54 @@ async fn p4_one_of_two_stores_that_hangs_refuses_no_push_after_two_seconds() -> 
 
     let begun = Instant::now();
     let mut pushes = JoinSet::new();
-    let mut count = 0_u64;
-    // It takes connections and requests, and answers nothing.
-    other.strike(CLAIMS, Fault::SwallowAnswer);
-    other.strike(OUTCOMES, Fault::SwallowAnswer);
-    while begun.elapsed() < HANGS_FOR {
-        let body = push_body(&cdrs(4_000 + count, 1))?;
+    let mut calls = cdrs(4_000, usize::try_from(STOPPED_FOR.as_millis() / EVERY.as_millis())?).into_iter();
+    // It takes connections, as a stopped process does, and answers nothing.
+    other.strike(CLAIMS, Fault::Hang);
+    other.strike(OUTCOMES, Fault::Hang);
+    let mut every = tokio::time::interval(EVERY);
+    while begun.elapsed() < STOPPED_FOR {
+        every.tick().await;
+        let Some(call) = calls.next() else { break };
         let (url, at) = (gateway.url(), begun.elapsed());
         pushes.spawn(async move {
-            let answer = Huawei::demo()?.push(&url, body).await?;
-            anyhow::Ok((at, answer.status.as_u16()))
+            let session_id = call.session_id.expose().clone();
+            let answer = Huawei::demo()?.push(&url, push_body(&[call])?).await?;
+            anyhow::Ok((at, answer.status.as_u16(), session_id))
         });
-        count += 1;
-        tokio::time::sleep(EVERY).await;
     }
-    other.heal();
-    let mut refused = Vec::new();
+    let count = pushes.len();
+    let (mut refused, mut pushed, mut accepted) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     while let Some(push) = pushes.join_next().await {
-        let (at, status) = push??;
-        if status != 200 {
+        let (at, status, session_id) = push??;
+        pushed.insert(session_id.clone());
+        if status == 200 {
+            accepted.insert(session_id);
+        } else {
             refused.push((at, status));
         }
     }
+    other.heal();
     ensure!(refused.iter().all(|(at, _)| *at < NOTICED_AFTER), "refused of {count}: {refused:?}");
     ensure!(other.count(CLAIMS) > 0, "the other store was never asked");
-    let accepted = usize::try_from(count)? - refused.len();
-    world.callbacks(accepted).await?;
+    // What was refused may be called back as well: the gateway goes on asking.
+    let called = wait::until("a callback for each push that was accepted", PATIENCE, async || {
+        let callbacks = world.business.callbacks().await?;
+        let called: BTreeSet<_> = callbacks.iter().map(session_id).collect::<Result<_>>()?;
+        ensure!(called.len() == callbacks.len(), "a call was called back twice");
+        let missing = accepted.difference(&called).count();
+        ensure!(missing == 0, "{missing} calls were not called back");
+        Ok(called)
+    });
+    let called = called.await?;
+    let unknown = called.difference(&pushed).count();
+    ensure!(unknown == 0, "{unknown} calls were called back and never pushed");
     ensure!(world.business.counts().await?.max_per_call == 1);
     gateway.stop().await
+}
+
+fn session_id(callback: &Callback) -> Result<String> {
+    let session_id = callback.record()?.session_id.context("a callback names no call")?;
+    Ok(session_id.into_exposed())
 }
 
 /// Whoever takes the filter out of the shipped configuration lets nothing through.

@@ -179,7 +179,8 @@ impl Worker {
     }
 
     fn headers(&mut self, input: &Input) -> Result<()> {
-        self.core.host().drawn.set(0);
+        // The first request of all draws when the worker asks for works: late.
+        self.core.host().drawn.set(u8::MAX);
         self.streams.clear();
         self.streams.extend(input.bodies.iter().map(|_| Exchange::default()));
         for (exchange, id) in self.streams.iter_mut().zip(0..) {
@@ -189,6 +190,7 @@ impl Worker {
                 other => bail!("the headers are answered by {other:?}"),
             }
         }
+        self.core.host().drawn.set(0);
         Ok(())
     }
 

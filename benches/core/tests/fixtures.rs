@@ -96,7 +96,7 @@ fn binding() -> Binding {
 /// The real store, in memory, at [`ARRIVAL`].
 async fn store() -> Result<Router> {
     let database = Database::open_in_memory().await?;
-    let clock = Clock::new(|| ARRIVAL.wall_ms);
+    let clock = Clock::new(|| ARRIVAL.wall_ms, Duration::default);
     let metrics = Arc::new(Metrics::default());
     let (writer, _task) = Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), 10_000);
     let body_limits =
@@ -138,10 +138,12 @@ struct Filter(Driver);
 impl Filter {
     fn new(setting: Setting, pushes: &[Vec<u8>]) -> Result<(Self, Vec<Action>)> {
         let mut driver = Driver::new(setting.config()?, ARRIVAL, 0);
-        let mut drawn = 0;
+        // The first request of all draws when the worker asks for works: late. The pushes draw from 0 on.
+        let mut next = u8::MAX;
         driver.draw(move || {
-            drawn += 1;
-            Some(*push_id(drawn - 1).as_bytes())
+            let drawn = push_id(next);
+            next = next.wrapping_add(1);
+            Some(*drawn.as_bytes())
         });
         let pseudo = [(":method", "POST".to_owned()), (":path", "/huawei/fee".to_owned())];
         let headers = pseudo.into_iter().chain(signed(Scheme::Aksk)?);

@@ -2,10 +2,10 @@
 
 use privatenumber_contract::CallReport;
 
-use super::{Body, Contents, InvalidPush, Reader, decode};
+use super::{Body, Contents, Reader, decode};
 use crate::charset::Charset;
+use crate::frame::InvalidPush;
 
-mod agreement;
 mod foreign_bytes;
 mod hostile;
 mod samples;

@@ -6,13 +6,15 @@ use std::rc::Rc;
 
 use private_number_gateway::config::Config;
 use private_number_gateway::dispatcher::{HttpAnswer, Refusal};
-use private_number_gateway::driver::{Driver, Sent};
+use private_number_gateway::driver::{Driver, Event as StreamEvent, Sent};
 use private_number_gateway::journal::Level;
 use privatenumber_contract::{
-    Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch, PushBatchAnswer, PushId, PushVerdict, Record, paths,
+    Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch, PushBatchAnswer, PushId, PushVerdict, Record,
+    WorkRequest, paths,
 };
 
 use super::event::{Asker, Callback, Event, Heard, Letter, Reply, RootId, StreamId};
+use super::store::is_claims;
 use super::truth::End;
 use super::{World, note};
 use crate::fault::Fault;
@@ -117,6 +119,11 @@ pub struct Root {
 }
 
 impl Root {
+    /// Whether the answer known by `token` is awaited.
+    pub fn awaits(&self, token: u32) -> bool {
+        self.letters.contains_key(&token) || self.callbacks.contains_key(&token)
+    }
+
     /// A batch has ended, with verdicts or without.
     fn note_batch(&mut self, says_something: bool, now: u64) {
         if self.failures >= 3 {
@@ -133,7 +140,7 @@ impl World<'_> {
             return Ok(());
         }
         note!(self, "gateway {gateway} starts");
-        self.serve(gateway);
+        self.serve(gateway)?;
         let remembered = self.gateways.get_mut(gateway).map(|known| std::mem::take(&mut known.remembered));
         for (path, body) in remembered.into_iter().flatten() {
             let push_ids = push_ids(&body, path);
@@ -143,12 +150,12 @@ impl World<'_> {
     }
 
     /// Puts new roots in place, one for each worker.
-    pub(super) fn serve(&mut self, gateway: usize) {
+    pub(super) fn serve(&mut self, gateway: usize) -> Step {
         let Some((workers, variant)) = self.gateways.get(gateway).map(|known| (known.workers, known.variant)) else {
-            return;
+            return Ok(());
         };
         let Some(config) = self.scenario.variants.get(variant).map(|variant| Rc::clone(&variant.config)) else {
-            return;
+            return Ok(());
         };
         let ids: Vec<RootId> = (0..workers).map(|_| self.next_id()).collect();
         for id in &ids {
@@ -157,9 +164,19 @@ impl World<'_> {
             self.truth.variants.insert(*id, variant);
         }
         note!(self, "gateway {gateway} serves configuration {variant} with roots {ids:?}");
+        for id in &ids {
+            // Some request reaches every worker, be it somebody's health check: until then it takes no works.
+            if let Some(root) = self.at_root(*id) {
+                let headers = [(":path".to_owned(), b"/healthz".to_vec())];
+                root.driver.step(0, StreamEvent::RequestHeaders { headers: &headers, is_end: true });
+                root.driver.step(0, StreamEvent::Ended);
+            }
+            self.follow(*id)?;
+        }
         if let Some(known) = self.gateways.get_mut(gateway) {
             known.serving = ids;
         }
+        Ok(())
     }
 
     fn root(&mut self, gateway: usize, config: Rc<Config>) -> Root {
@@ -314,6 +331,7 @@ impl World<'_> {
             paths::OUTCOMES => paths::OUTCOMES,
             paths::PUSHES => paths::PUSHES,
             paths::PUSH_BATCHES => paths::PUSH_BATCHES,
+            paths::WORK_TAKE => paths::WORK_TAKE,
             _ => {
                 let holds = self.mutates(Mutation::OneCallbackAtATime);
                 match self.roots.get_mut(&id) {
@@ -327,9 +345,12 @@ impl World<'_> {
             self.depart_outcomes(id, sent);
             return Ok(());
         }
+        if path == paths::WORK_TAKE {
+            return self.depart_take(id, sent);
+        }
         let holds = self.mutates(Mutation::OneBatchAtATime);
         match self.roots.get_mut(&id) {
-            Some(root) if holds && root.letters.values().any(|known| known.path != paths::OUTCOMES) => {
+            Some(root) if holds && root.letters.values().any(|known| is_claims(known.path)) => {
                 root.held_letters.push_back(sent);
                 Ok(())
             }
@@ -353,6 +374,7 @@ impl World<'_> {
 
     fn callback_leaves(&mut self, callback: Callback) {
         self.truth.call(&callback.call_id).departures += 1;
+        self.progressed_at = self.now;
         self.figures.departures += 1;
         let (sender, travel) = (callback.sender, self.travel());
         let lost = if self.strikes(Fault::BusinessRequestLost) {
@@ -408,6 +430,29 @@ impl World<'_> {
         self.after(timeout_ms, Event::ReplyArrives(asker, Reply::Timeout));
     }
 
+    fn depart_take(&mut self, id: RootId, sent: Sent) -> Step {
+        let Sent { token, mut body, timeout_ms, .. } = sent;
+        let request: WorkRequest = serde_json::from_slice(&body).map_err(anyhow::Error::from)?;
+        note!(self, "root {id}: request for {} works as {} leaves, token {token}", request.most, request.push_id);
+        let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
+        let is_under_way = root.letters.values().any(|known| known.path == paths::WORK_TAKE);
+        check(Promise::P6Standing, !is_under_way, || format!("root {id} asks for works twice at once"))?;
+        let is_again = root.asked.insert(request.push_id, self.now).is_some();
+        self.truth.holders.insert(request.push_id, id);
+        self.figures.works_asked_again += u64::from(is_again);
+        if is_again && self.mutation == Some(Mutation::WorksAskedAgainUnderNewPushId) {
+            let new = PushId::from_bytes(self.random.bytes());
+            let text = String::from_utf8_lossy(&body).replace(&request.push_id.to_string(), &new.to_string());
+            body = text.into_bytes();
+            root.relabelled.insert(token, vec![(new, request.push_id)]);
+        }
+        root.letters.insert(token, UnderWay { path: paths::WORK_TAKE, body: Rc::default(), push_ids: Vec::new() });
+        let (asker, travel) = (Asker::Root { root: id, token }, self.travel());
+        self.after(travel, Event::LetterArrives(Letter { path: paths::WORK_TAKE, body, asker, push_ids: Vec::new() }));
+        self.after(timeout_ms, Event::ReplyArrives(asker, Reply::Timeout));
+        Ok(())
+    }
+
     fn depart_claims(&mut self, id: RootId, sent: Sent, path: &'static str) -> Step {
         let Sent { token, mut body, timeout_ms, .. } = sent;
         let push_ids = push_ids(&body, path);
@@ -460,6 +505,8 @@ impl World<'_> {
         let (now, faults_end) = (self.now, self.scenario.faults_end);
         let Some(root) = self.roots.get(&id) else { return Ok(()) };
         let is_singly = self.truth.knew_no_batches;
+        // What Envoy would not send waits for its retry, also beyond the last fault.
+        let may_be_refused = self.faults.is_drawn(Fault::DispatchRefused);
         for push_id in push_ids {
             let (complete_at, ahead) = root.complete_at.get(push_id).copied().unwrap_or((now, 0));
             let waited = now.saturating_sub(complete_at);
@@ -468,7 +515,7 @@ impl World<'_> {
                 || root.closed_at.is_some_and(|closed_at| closed_at >= complete_at)
                 || is_singly
                 || self.scenario.is_crowded
-                || root.host.refusal_rate.get() > 0;
+                || may_be_refused && complete_at <= faults_end;
             check(Promise::P8Finished, is_prompt, || {
                 format!("push {push_id} waited {waited} ms until it was asked for")
             })?;
@@ -557,7 +604,7 @@ impl World<'_> {
                 let mut answer =
                     StoreAnswer { status: status.unwrap_or(0), content_type, committed: None, body: body.to_vec() };
                 let mut status = status;
-                if let Some(under_way) = under_way.as_ref().filter(|known| known.path != paths::OUTCOMES) {
+                if let Some(under_way) = under_way.as_ref().filter(|known| is_claims(known.path)) {
                     if self.mutates(Mutation::ErrorEndsAsking) {
                         answer = all_refused(&under_way.push_ids, under_way.path);
                         status = Some(answer.status);
@@ -588,7 +635,7 @@ impl World<'_> {
 
     fn next_letter(&mut self, id: RootId) -> Step {
         let Some(root) = self.roots.get_mut(&id) else { return Ok(()) };
-        if root.letters.values().any(|known| known.path != paths::OUTCOMES) {
+        if root.letters.values().any(|known| is_claims(known.path)) {
             return Ok(());
         }
         let Some(sent) = root.held_letters.pop_front() else { return Ok(()) };
@@ -609,7 +656,7 @@ impl World<'_> {
 
     /// Makes the mistakes that lie in how a batch's answer is read.
     fn mutate_answer(&mut self, id: RootId, under_way: &UnderWay, answer: &mut StoreAnswer) -> Step {
-        if under_way.path == paths::OUTCOMES {
+        if !is_claims(under_way.path) {
             return Ok(());
         }
         match self.mutation {
@@ -653,6 +700,9 @@ impl World<'_> {
             return;
         }
         self.note_grants(&answer.body);
+        if under_way.path == paths::WORK_TAKE {
+            return;
+        }
         let says_something = answer.status == 200 && under_way.path == paths::PUSHES && answer.committed.is_some()
             || serde_json::from_slice::<PushBatchAnswer<'_>>(&answer.body)
                 .is_ok_and(|read| read.pushes.iter().any(|result| under_way.push_ids.contains(&result.push_id)));

@@ -9,11 +9,15 @@ mod promises;
 mod store;
 mod stream;
 mod truth;
+mod works;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use private_number_gateway::dispatcher::Gauges;
+use private_number_gateway::metrics::{Gauge, Metric};
 use private_number_gateway::now::Now;
+use privatenumber_contract::paths;
 
 use crate::fault::{Fault, Faults};
 use crate::figures::Figures;
@@ -24,7 +28,7 @@ use crate::random::Random;
 use crate::scenario::{EPOCH_MS, Scenario};
 use crate::store::Store;
 use crate::trace::Trace;
-use event::{Event, RootId, StreamId};
+use event::{Asker, Event, RootId, StreamId};
 use gateway::{Gateway, Root};
 use huawei::Huawei;
 use stream::Stream;
@@ -32,6 +36,9 @@ use truth::Truth;
 
 /// More steps than any run needs: what is still busy then is busy for ever.
 const MOST_STEPS: u64 = 200_000;
+
+/// Where nothing came of anything for this long after the faults, milliseconds, nothing ever will: longer than all pauses.
+const STUCK_MS: u64 = 7_200_000;
 
 /// More ticks than any run needs.
 const MOST_TICKS: u64 = 5_000_000;
@@ -75,6 +82,8 @@ pub(crate) struct World<'s> {
     streams: BTreeMap<StreamId, Stream>,
     store: store::StoreSide<'s>,
     ids: u32,
+    /// When something last came of anything.
+    progressed_at: u64,
 }
 
 /// Runs one seed against `store`, which other seeds may have used, but not this one.
@@ -101,6 +110,7 @@ pub fn run(seed: u64, store: &Store, options: Options) -> Result<Run> {
         streams: BTreeMap::new(),
         store: store::StoreSide::new(store),
         ids: 0,
+        progressed_at: 0,
     };
     let violation = match world.play() {
         Ok(()) => None,
@@ -127,6 +137,9 @@ impl World<'_> {
         let mut ticks = 0_u64;
         while let Some((at, event)) = self.queue.take() {
             self.now = at.max(self.now);
+            if matches!(event, Event::Drive(_)) && self.is_at_rest() {
+                break;
+            }
             if let Event::Drive(root) = event {
                 // Ticks of which nothing comes are no steps: there would be nothing else.
                 ticks += 1;
@@ -179,6 +192,33 @@ impl World<'_> {
             Event::Restart(gateway) => self.start(gateway),
             Event::FaultsEnd => self.faults_end(),
         }
+    }
+
+    /// Whether nothing more can happen than that idle workers ask for works: for ever.
+    fn is_at_rest(&self) -> bool {
+        self.faults.are_over()
+            && self.streams.is_empty()
+            && self.queue.events().all(|event| self.is_idle(event))
+            && (self.are_roots_idle() && self.store.works.are_taken()
+                || self.now.saturating_sub(self.progressed_at) > STUCK_MS)
+    }
+
+    /// Whether the event is of no consequence, or of such a request.
+    fn is_idle(&self, event: &Event) -> bool {
+        let is_awaited = |root: RootId, token: u32| self.roots.get(&root).is_some_and(|root| root.awaits(token));
+        match event {
+            Event::Drive(_) | Event::Commit => true,
+            Event::LetterArrives(letter) => letter.path == paths::WORK_TAKE && self.store.works.are_taken(),
+            Event::ReplyArrives(Asker::Root { root, token }, _) => !is_awaited(*root, *token),
+            Event::CallbackHeard(root, token, _) => !is_awaited(*root, *token),
+            _ => false,
+        }
+    }
+
+    /// Whether no root has anything left to do, or to tell.
+    fn are_roots_idle(&self) -> bool {
+        let is_told = |root: &Root| Gauge::ALL.iter().all(|gauge| root.driver.told(Metric::Gauge(*gauge)) == 0);
+        self.roots.values().all(|root| !root.is_draining && root.driver.gauges() == Gauges::default() && is_told(root))
     }
 
     /// Puts an event in, `pause` milliseconds from now.

@@ -18,6 +18,9 @@ impl World<'_> {
             let gateway = self.random.index(self.gateways.len());
             self.reload(gateway)?;
         }
+        if self.strikes(Fault::CallsReleased) {
+            self.release()?;
+        }
         if self.strikes(Fault::ClockJumped) {
             self.jump();
         }
@@ -30,6 +33,8 @@ impl World<'_> {
             let status = self.random.pick([401, 403, 404, 404, 408, 413, 429]);
             let until = self.now + self.random.pick([10, 1_000, 60_000, 600_000]);
             self.store.refuses_batches = Some((status, until));
+            // For longer than that a worker does not believe that the store is a newer one.
+            self.store.refuses_works_until = if status == 404 { until.min(self.now + 60_000) } else { until };
         }
         if self.strikes(Fault::StoreHangs) {
             self.store.hangs_until = self.now + self.random.pick([1_000, 10_000, 60_000]);
@@ -63,7 +68,7 @@ impl World<'_> {
             return Ok(());
         }
         let old = std::mem::take(&mut gateway.serving);
-        self.serve(index);
+        self.serve(index)?;
         // Streams whose headers have yet to arrive meet the new configuration.
         let unborn: Vec<_> = self
             .streams
@@ -110,6 +115,7 @@ impl World<'_> {
     pub(super) fn faults_end(&mut self) -> Step {
         note!(self, "the faults are over");
         self.faults.end();
+        self.progressed_at = self.now;
         self.store.refuses_batches = None;
         self.store.hangs_until = 0;
         for root in self.roots.values() {

@@ -109,12 +109,20 @@ impl World<'_> {
         let variant = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.variants.get(root));
         let variant = variant.and_then(|variant| self.scenario.variants.get(*variant));
         match view.outcome {
-            Some(Outcome::Skipped { reason: Skipped::NoBinding }) => ak.is_none(),
+            Some(Outcome::Skipped { reason: Skipped::NoBinding }) => ak.is_none() || self.is_to_be_skipped(view),
             Some(Outcome::Skipped { reason: Skipped::NoCallback }) => ak.is_some_and(|ak| {
                 variant.is_some_and(|variant| !variant.concurrency.iter().any(|(known, _)| known == ak))
             }),
             _ => true,
         }
+    }
+
+    /// Whether a configuration says that calls like this are skipped, having no binding.
+    fn is_to_be_skipped(&self, view: &CallView) -> bool {
+        let is_unbound = self.scenario.call(&view.call_id).is_some_and(|call| !call.is_bound);
+        let variant = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.variants.get(root));
+        let variant = variant.and_then(|variant| self.scenario.variants.get(*variant));
+        is_unbound && variant.is_some_and(|variant| variant.skips.contains(&view.app_key))
     }
 
     /// Whether what began at that moment cannot have met a fault.
@@ -173,6 +181,7 @@ impl World<'_> {
         let state = match view.outcome {
             Some(outcome) => outcome.state().as_str(),
             None => {
+                self.store.works.check_taken(call_id)?;
                 let cause = self.unknown_cause(call_id, &view)?;
                 *self.figures.unknown.entry(cause).or_default() += 1;
                 "unknown"

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::{Asker, Event, Letter, Reply};
 use super::gateway::{all_refused, claimed};
+use super::works::Works;
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -28,10 +29,14 @@ pub struct StoreSide<'s> {
     is_committing: bool,
     /// The status with which batches are refused, and until when.
     pub refuses_batches: Option<(u16, u64)>,
+    /// Until when it refuses requests for works so.
+    pub refuses_works_until: u64,
     /// Until then one of two stores hangs.
     pub hangs_until: u64,
     /// The answer to an earlier batch.
     earlier_answer: Option<Vec<u8>>,
+    /// Calls that wait for a worker.
+    pub works: Works,
 }
 
 impl<'s> StoreSide<'s> {
@@ -43,8 +48,10 @@ impl<'s> StoreSide<'s> {
             waiting: Vec::new(),
             is_committing: false,
             refuses_batches: None,
+            refuses_works_until: 0,
             hangs_until: 0,
             earlier_answer: None,
+            works: Works::default(),
         }
     }
 }
@@ -64,7 +71,7 @@ impl World<'_> {
     }
 
     /// The time as the store knows it.
-    fn store_wall(&self) -> i64 {
+    pub(super) fn store_wall(&self) -> i64 {
         wall(self.now, self.store.wall_offset)
     }
 
@@ -76,6 +83,9 @@ impl World<'_> {
     /// A call as the store shows it at that moment, epoch milliseconds.
     pub(super) fn store_view_at(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, Stop> {
         let mut view = self.store.store.call(call_id, now_ms)?;
+        if let Some(view) = &mut view {
+            self.store.works.show(view, now_ms);
+        }
         if let (Some(view), Some(overwritten)) = (&mut view, self.truth.overwritten.get(call_id)) {
             view.outcome = Some(*overwritten);
         }
@@ -117,8 +127,8 @@ impl World<'_> {
             return Ok(());
         }
         if let Some((status, until)) = self.store.refuses_batches
-            && letter.path == paths::PUSH_BATCHES
-            && self.now < until
+            && (letter.path == paths::PUSH_BATCHES && self.now < until
+                || letter.path == paths::WORK_TAKE && self.now < self.store.refuses_works_until)
             && (status != 413 || letter.push_ids.len() > 1)
         {
             self.answer_error(letter.asker, status);
@@ -178,15 +188,23 @@ impl World<'_> {
         let mut bodies = Vec::new();
         for letter in &letters {
             let (body, ids) = self.withhold(letter)?;
-            bodies.push(body);
+            bodies.push(self.before_commit(letter, body)?);
             withheld.push(ids);
         }
         let requests: Vec<_> = letters
             .iter()
             .zip(&bodies)
-            .map(|(letter, body)| StoreRequest { method: "POST", path: letter.path, body })
+            .filter_map(|(letter, (body, _))| {
+                let body = body.as_deref()?;
+                Some(StoreRequest { method: "POST", path: letter.path, body })
+            })
             .collect();
-        let mut answers = self.store.store.serve(&requests, self.store_wall())?;
+        let mut served = self.store.store.serve(&requests, self.store_wall())?.into_iter();
+        let mut answers = Vec::new();
+        for (letter, (body, added)) in letters.iter().zip(bodies) {
+            let answer = body.and_then(|_| served.next());
+            answers.push(self.after_commit(letter, added, answer)?);
+        }
         self.mutate_group(&letters, &mut answers)?;
         for ((letter, mut answer), withheld) in letters.iter().zip(answers).zip(withheld) {
             note!(self, "store: {} of {:?} comes to {}", letter.path, letter.asker, answer.status);
@@ -196,6 +214,7 @@ impl World<'_> {
             }
             match letter.path {
                 paths::OUTCOMES => self.outcomes_committed(letter)?,
+                paths::WORK_TAKE => {}
                 _ => self.pushes_committed(letter, &answer)?,
             }
             if letter.path == paths::PUSH_BATCHES {
@@ -227,9 +246,8 @@ impl World<'_> {
         }
         self.faults.count(Fault::PoisonPush, 1);
         let fails_all = self.mutates(Mutation::GroupNotBisected);
-        let (poisoned, good): (Vec<_>, Vec<_>) = letters
-            .into_iter()
-            .partition(|letter| is_poison(self, letter) || fails_all && letter.path != paths::OUTCOMES);
+        let (poisoned, good): (Vec<_>, Vec<_>) =
+            letters.into_iter().partition(|letter| is_poison(self, letter) || fails_all && is_claims(letter.path));
         for letter in poisoned {
             note!(self, "store: request of {:?} holds a push that it cannot stomach", letter.asker);
             if self.mutates(Mutation::NeverHalved) {
@@ -277,7 +295,7 @@ impl World<'_> {
             BTreeSet::new()
         };
         for (letter, answer) in letters.iter().zip(answers) {
-            if letter.path == paths::OUTCOMES {
+            if !is_claims(letter.path) {
                 continue;
             }
             let known = |push_id: &PushId| self.truth.committed.contains(push_id);
@@ -306,6 +324,7 @@ impl World<'_> {
             self.truth.committed.extend(committed.map(|result| result.push_id));
         }
         let now = self.now;
+        self.progressed_at = now;
         for call_id in claimed(&answer.body) {
             note!(self, "store: call {call_id} is claimed");
             self.truth.call(&call_id).claimed_at.get_or_insert(now);
@@ -373,6 +392,7 @@ impl World<'_> {
     }
 
     fn outcomes_committed(&mut self, letter: &Letter) -> Step {
+        self.progressed_at = self.now;
         let batch: Outcomes = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
         let mut seen: BTreeMap<&str, &OutcomeReport> = BTreeMap::new();
         for report in &batch.outcomes {
@@ -474,6 +494,11 @@ impl World<'_> {
         self.store.is_down = false;
         Ok(())
     }
+}
+
+/// Whether claims of pushes are asked for there.
+pub(super) fn is_claims(path: &str) -> bool {
+    [paths::PUSHES, paths::PUSH_BATCHES].contains(&path)
 }
 
 /// The pushes, or what is said of them, in a body about one, which has that member, or about several.

@@ -14,21 +14,25 @@ use privatenumber_contract::{
 use serde_json::value::RawValue;
 
 use super::EngineError;
+use super::later_cdrs::LaterCdrs;
 use super::release::{apply_parked_releases, apply_releases};
+use super::replays::Replays;
 use super::take::apply_takes;
-use super::transaction::{BindingRow, CallRow, NOBODY, Renewal, Standing, TextRow, Transaction, WaitRow};
+use super::transaction::{BindingRow, CallRow, Events, NOBODY, Renewal, Standing, TextRow, Transaction, WaitRow};
 use super::work::{
     BindingDone, BindingWork, Bindings, CallDone, CallWork, NewCall, OutcomeResult, OutcomesDone, PushDone, PushWork,
     Slot, TextWork, Unit, Work,
 };
 use crate::record;
 
-/// Does `units` inside `transaction`, at the time `now_ms` (epoch milliseconds), and fills in their results.
+/// Does `units` inside `transaction`, at the time `now_ms` (epoch milliseconds), and fills in their results. Remembers signatures for
+/// `replay_days` days. Returns the new events that it kept.
 pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     transaction: &mut T,
     units: impl Iterator<Item = &'a mut Unit<'u>>,
     now_ms: i64,
-) -> Result<(), EngineError> {
+    replay_days: u32,
+) -> Result<Events, EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut releases, mut parked_releases, mut takes) = (Vec::new(), Vec::new(), Vec::new());
     for unit in units {
@@ -54,9 +58,11 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     if !parked_releases.is_empty() {
         apply_parked_releases(transaction, &mut parked_releases, now_ms)?;
     }
-    if !pushes.is_empty() {
-        apply_pushes(transaction, &mut pushes, now_ms)?;
-    }
+    let events = if pushes.is_empty() {
+        Events::default()
+    } else {
+        apply_pushes(transaction, &mut pushes, now_ms, replay_days)?
+    };
     if !takes.is_empty() {
         apply_takes(transaction, &mut takes, now_ms)?;
     }
@@ -70,7 +76,7 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
         transaction.write_readiness(now_ms)?;
         checks.into_iter().for_each(|check| check.result = Some(Ok(())));
     }
-    Ok(())
+    Ok(events)
 }
 
 /// What works came to that were done.
@@ -82,9 +88,11 @@ fn apply_pushes<T: Transaction>(
     transaction: &mut T,
     pushes: &mut [&mut Slot<PushWork>],
     now_ms: i64,
-) -> Result<(), EngineError> {
+    replay_days: u32,
+) -> Result<Events, EngineError> {
     let works: Vec<&PushWork> = pushes.iter().map(|slot| &slot.work).collect();
-    let calls = apply_calls(transaction, &works, now_ms)?;
+    let replays = Replays::find(transaction, &works, now_ms, replay_days)?;
+    let CallsDone { mut done, parked: of_replays } = apply_calls(transaction, &works, &replays, now_ms)?;
     let parked = works.iter().enumerate().flat_map(|(index, work)| {
         let unusable = work.calls.iter().filter_map(|call| match call {
             CallWork::Usable(_) => None,
@@ -92,91 +100,116 @@ fn apply_pushes<T: Transaction>(
         });
         unusable.chain(&work.parked).map(move |text| (index, text))
     });
+    let parked = parked.chain(of_replays.iter().map(|(index, text)| (*index, text)));
     let parked = keep_texts(&works, parked, now_ms, |rows| transaction.park(rows))?;
     let events = works.iter().enumerate().filter_map(|(index, work)| Some((index, work.event.as_ref()?)));
     let events = keep_texts(&works, events, now_ms, |rows| transaction.keep_events(rows))?;
 
-    let mut done: Vec<PushDone> =
-        calls.into_iter().map(|(calls, skipped)| PushDone { calls, skipped, ..PushDone::default() }).collect();
     for (index, new) in parked {
         if let Some(done) = done.get_mut(index) {
             if new { done.parked_new += 1 } else { done.parked_repeated += 1 }
         }
     }
+    let mut new_events = Events::default();
     for (index, new) in events {
+        if new && let Some(text) = works.get(index).and_then(|work| work.event.as_ref()) {
+            new_events.events = new_events.events.saturating_add(1);
+            new_events.bytes = new_events.bytes.saturating_add(text.as_bytes().len() as u64);
+        }
         if let Some(done) = done.get_mut(index) {
             done.event_new = Some(new);
         }
     }
-    for (slot, done) in pushes.iter_mut().zip(done) {
-        slot.result = Some(Ok(done));
+    for (index, (slot, done)) in pushes.iter_mut().zip(done).enumerate() {
+        slot.result = Some(Ok(PushDone { replay: replays.of(index), ..done }));
     }
-    Ok(())
+    Ok(new_events)
+}
+
+/// What the calls of a group came to.
+struct CallsDone {
+    /// For each work.
+    done: Vec<PushDone>,
+    /// CDRs of replays that are parked, and the work that brings each.
+    parked: Vec<(usize, TextWork)>,
 }
 
 /// How a call stands once the calls of the group are recorded.
-struct Holder {
+struct Holder<'w> {
     standing: Standing,
     ak: Option<String>,
     record: Box<RawValue>,
-    /// Whether the group recorded it, so that its deadline is new.
-    new: bool,
+    /// The call as the group recorded it, so that its deadline is new; `None` where it was there before.
+    recorded: Option<&'w NewCall>,
 }
 
 /// The rule of P1: the claim goes to the first push that asks, and again to the same push while there is no outcome, with the record
 /// that is kept, whatever the deadline. A call that waits is granted to no push: the one that brought it is told that it is held, any
-/// other that it is a duplicate, like the pushes that come once somebody holds it.
-///
-/// Returns for each work what its calls came to, and how many of them it brought to their end as skipped.
+/// other that it is a duplicate, like the pushes that come once somebody holds it. A replay whose CDRs are parked is granted no new
+/// claim.
 fn apply_calls<T: Transaction>(
     transaction: &mut T,
     works: &[&PushWork],
+    replays: &Replays,
     now_ms: i64,
-) -> Result<Vec<(Vec<CallDone>, u64)>, EngineError> {
-    let holders = holders(transaction, works, now_ms)?;
+) -> Result<CallsDone, EngineError> {
+    let holders = holders(transaction, works, replays, now_ms)?;
     let mut duplicates: HashMap<&str, i64> = HashMap::new();
     let mut renewals: HashMap<&str, Renewal<'_>> = HashMap::new();
+    let mut later_cdrs = LaterCdrs::default();
     let mut done = Vec::with_capacity(works.len());
-    for work in works {
+    let mut parked = Vec::new();
+    for (index, work) in works.iter().enumerate() {
         let mut results: Vec<CallDone> = Vec::with_capacity(work.calls.len());
         let mut skipped = 0;
-        for call in &work.calls {
-            let result = match call {
-                CallWork::Unusable { call_id, .. } => without_record(CallVerdict::Parked, call_id),
-                CallWork::Usable(call) => {
-                    // A call that the push names twice is claimed for its first mention only, now and whenever the push asks again.
-                    let first_mention = !results.iter().any(|result| result.call_id == call.call_id);
-                    let holder = holders.get(call.call_id.as_str()).ok_or(EngineError::Conflict)?;
-                    match holder.standing {
-                        Standing::Granted { push_id, has_outcome: false }
-                            if push_id == work.push_id && first_mention =>
-                        {
-                            if !holder.new {
-                                let claim_deadline = now_ms.saturating_add_unsigned(call.ttl_ms);
-                                let call_id = call.call_id.as_str();
-                                renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
-                            }
-                            claimed(call, holder)
-                        }
-                        Standing::Held { brought_by } if brought_by == work.push_id && first_mention => {
-                            without_record(CallVerdict::Held, &call.call_id)
-                        }
-                        Standing::Granted { push_id, has_outcome: true }
-                            if push_id == work.push_id && first_mention && holder.new =>
-                        {
-                            skipped += 1;
-                            without_record(CallVerdict::Duplicate, &call.call_id)
-                        }
-                        _ => {
-                            *duplicates.entry(&call.call_id).or_default() += 1;
-                            without_record(CallVerdict::Duplicate, &call.call_id)
-                        }
-                    }
+        for (position, call) in work.calls.iter().enumerate() {
+            let call = match call {
+                CallWork::Usable(call) => call,
+                CallWork::Unusable { call_id, .. } => {
+                    results.push(without_record(CallVerdict::Parked, call_id));
+                    continue;
                 }
             };
-            results.push(result);
+            // A call that the push names twice is claimed for its first mention only, now and whenever the push asks again.
+            let first_mention = !results.iter().any(|result| result.call_id == call.call_id);
+            let holder = match (holders.get(call.call_id.as_str()), replays.parked(index)) {
+                (Some(holder), _) => holder,
+                (None, Some(first_push_id)) => {
+                    let note = format!(
+                        "/calls/{position}: the signature of this push came with other CDRs before, in the push {first_push_id}"
+                    );
+                    parked.push((index, TextWork::of_call(&work.app_key, &note, call)));
+                    results.push(without_record(CallVerdict::Parked, &call.call_id));
+                    continue;
+                }
+                (None, None) => return Err(EngineError::Conflict),
+            };
+            later_cdrs.note(index, work, call, holder.recorded, now_ms);
+            match holder.standing {
+                Standing::Granted { push_id, has_outcome: false } if push_id == work.push_id && first_mention => {
+                    if holder.recorded.is_none() {
+                        let claim_deadline = now_ms.saturating_add_unsigned(call.ttl_ms);
+                        let call_id = call.call_id.as_str();
+                        renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
+                    }
+                    results.push(claimed(call, holder));
+                }
+                Standing::Held { brought_by } if brought_by == work.push_id && first_mention => {
+                    results.push(without_record(CallVerdict::Held, &call.call_id));
+                }
+                Standing::Granted { push_id, has_outcome: true }
+                    if push_id == work.push_id && first_mention && holder.recorded.is_some() =>
+                {
+                    skipped += 1;
+                    results.push(without_record(CallVerdict::Duplicate, &call.call_id));
+                }
+                _ => {
+                    *duplicates.entry(&call.call_id).or_default() += 1;
+                    results.push(without_record(CallVerdict::Duplicate, &call.call_id));
+                }
+            }
         }
-        done.push((results, skipped));
+        done.push(PushDone { calls: results, skipped, ..PushDone::default() });
     }
     if !renewals.is_empty() {
         transaction.renew(&renewals.into_values().collect::<Vec<_>>())?;
@@ -184,14 +217,15 @@ fn apply_calls<T: Transaction>(
     if !duplicates.is_empty() {
         transaction.count_duplicates(&duplicates.into_iter().collect::<Vec<_>>())?;
     }
-    Ok(done)
+    later_cdrs.keep(transaction, &mut done)?;
+    Ok(CallsDone { done, parked })
 }
 
 fn without_record(verdict: CallVerdict, call_id: &str) -> CallDone {
     CallDone { verdict, call_id: call_id.to_owned(), ak: None, record: None }
 }
 
-fn claimed(call: &NewCall, holder: &Holder) -> CallDone {
+fn claimed(call: &NewCall, holder: &Holder<'_>) -> CallDone {
     CallDone {
         verdict: CallVerdict::Claimed,
         call_id: call.call_id.clone(),
@@ -243,28 +277,68 @@ impl Prepared<'_> {
     }
 }
 
-/// Records the calls that are new, and says of every call of the group how it stands.
+/// Records the calls that are new, and says of every call of the group how it stands. A call that only replays bring whose CDRs are
+/// parked is not recorded, and stands nowhere unless it was there before.
 fn holders<'w, T: Transaction>(
     transaction: &mut T,
     works: &[&'w PushWork],
+    replays: &Replays,
     now_ms: i64,
-) -> Result<HashMap<&'w str, Holder>, EngineError> {
+) -> Result<HashMap<&'w str, Holder<'w>>, EngineError> {
     // The first mention of each call in the group; only that can be recorded.
-    let mut firsts: Vec<(&PushWork, &NewCall)> = Vec::with_capacity(works.len());
-    let mut holders: HashMap<&str, Holder> = HashMap::with_capacity(works.len());
+    let mut firsts: Vec<(&'w PushWork, &'w NewCall)> = Vec::with_capacity(works.len());
+    let mut holders: HashMap<&str, Holder<'_>> = HashMap::with_capacity(works.len());
     let mut seen = std::collections::HashSet::with_capacity(works.len());
-    for work in works {
-        for call in &work.calls {
-            if let CallWork::Usable(call) = call
-                && seen.insert(call.call_id.as_str())
-            {
+    for (index, work) in works.iter().enumerate() {
+        if replays.parked(index).is_some() {
+            continue;
+        }
+        for call in usable(work) {
+            if seen.insert(call.call_id.as_str()) {
                 firsts.push((work, call));
             }
         }
     }
-    if firsts.is_empty() {
-        return Ok(holders);
+    // A replay may ask again for a claim that it was granted before it was found to be one.
+    let mut of_replays: Vec<&str> = Vec::new();
+    for (index, work) in works.iter().enumerate() {
+        if replays.parked(index).is_some() {
+            of_replays.extend(usable(work).map(|call| call.call_id.as_str()).filter(|call_id| seen.insert(call_id)));
+        }
     }
+    let mut met = if firsts.is_empty() { Vec::new() } else { record_new(transaction, &firsts, &mut holders, now_ms)? };
+    let recorded = met.len();
+    met.append(&mut of_replays);
+    if !met.is_empty() {
+        let mut claims = transaction.claims(&met)?;
+        for (place, call_id) in met.into_iter().enumerate() {
+            let claim = match claims.remove(call_id) {
+                Some(claim) => claim,
+                // Neither recorded now nor there before: another writer's row that is not visible yet. Never a duplicate.
+                None if place < recorded => return Err(EngineError::Conflict),
+                None => continue,
+            };
+            let record = RawValue::from_string(claim.record).map_err(EngineError::corrupt)?;
+            holders.insert(call_id, Holder { standing: claim.standing, ak: claim.ak, record, recorded: None });
+        }
+    }
+    Ok(holders)
+}
+
+fn usable(work: &PushWork) -> impl Iterator<Item = &NewCall> {
+    work.calls.iter().filter_map(|call| match call {
+        CallWork::Usable(call) => Some(&**call),
+        CallWork::Unusable { .. } => None,
+    })
+}
+
+/// Records those of `firsts` that are new, with their holders. Returns the others.
+fn record_new<'w, T: Transaction>(
+    transaction: &mut T,
+    firsts: &[(&'w PushWork, &'w NewCall)],
+    holders: &mut HashMap<&'w str, Holder<'w>>,
+    now_ms: i64,
+) -> Result<Vec<&'w str>, EngineError> {
     let bindings = bindings_of(transaction, firsts.iter().map(|(_, call)| call.record.subscription_id.as_deref()))?;
     let mut prepared = Vec::with_capacity(firsts.len());
     for (work, call) in firsts {
@@ -295,7 +369,8 @@ fn holders<'w, T: Transaction>(
             }),
         }
         let standing = prepared.standing();
-        holders.insert(call_id, Holder { standing, ak: prepared.ak, record: prepared.record, new: true });
+        let recorded = Some(call);
+        holders.insert(call_id, Holder { standing, ak: prepared.ak, record: prepared.record, recorded });
     }
     if !held.is_empty() {
         transaction.wait(&held, now_ms)?;
@@ -303,16 +378,7 @@ fn holders<'w, T: Transaction>(
     if !skipped.is_empty() {
         transaction.write_outcomes(&skipped.iter().collect::<Vec<_>>(), now_ms)?;
     }
-    if !met.is_empty() {
-        let mut claims = transaction.claims(&met)?;
-        for call_id in met {
-            // Neither recorded now nor there before: another writer's row that is not visible yet. Never a duplicate.
-            let claim = claims.remove(call_id).ok_or(EngineError::Conflict)?;
-            let record = RawValue::from_string(claim.record).map_err(EngineError::corrupt)?;
-            holders.insert(call_id, Holder { standing: claim.standing, ak: claim.ak, record, new: false });
-        }
-    }
-    Ok(holders)
+    Ok(met)
 }
 
 /// The bindings that are registered under these ids.

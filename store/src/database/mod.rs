@@ -2,24 +2,31 @@
 
 mod apply;
 mod group;
+mod keeping;
+mod later_cdrs;
 mod query;
 mod release;
+mod replays;
 mod sqlite;
 mod take;
 mod transaction;
 mod work;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding};
+use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding, ReplayPage};
 
+use group::Upkeep;
+pub use keeping::{Dropped, Keeping};
 pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, WaitingCalls};
 use transaction::ReadEngine;
+pub(crate) use work::SCHEMES;
 pub use work::{
     BindingDone, BindingWork, CallDone, CallWork, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
     ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
-    Requester, Slot, TextWork, Unit, Waiting, Work, WorksDone,
+    ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
 };
 
 /// Why a work was not committed.
@@ -140,6 +147,7 @@ impl Default for OpenOptions {
 #[derive(Clone, Debug)]
 pub struct Database {
     engine: Engine,
+    upkeep: Arc<Upkeep>,
 }
 
 /// The engines there are.
@@ -155,7 +163,7 @@ impl Database {
     /// # Errors
     /// When the file cannot be made, is no database, or was written by a newer store.
     pub async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        sqlite::Sqlite::open(path, options).map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+        sqlite::Sqlite::open(path, options).map(|sqlite| Self::over(Engine::Sqlite(sqlite)))
     }
 
     /// Opens a database that lives as long as the value: for tests and simulations.
@@ -163,17 +171,28 @@ impl Database {
     /// # Errors
     /// When SQLite cannot be initialised.
     pub async fn open_in_memory() -> Result<Self, OpenError> {
-        sqlite::Sqlite::open_in_memory().map(|sqlite| Self { engine: Engine::Sqlite(sqlite) })
+        sqlite::Sqlite::open_in_memory().map(|sqlite| Self::over(Engine::Sqlite(sqlite)))
+    }
+
+    fn over(engine: Engine) -> Self {
+        Self { engine, upkeep: Arc::new(Upkeep::new(Keeping::default())) }
+    }
+
+    /// The same database, which keeps what it may forget as `keeping` says.
+    #[must_use]
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        Self { upkeep: Arc::new(Upkeep::new(keeping)), ..self }
     }
 
     /// Commits `works` durably, in one transaction if it can, and fills in what each came to; one that cannot be stored does not harm
     /// the others. The result of a work that nobody waits for any more stays empty: it is not committed.
     ///
     /// `now_after` is given the latest time that is recorded and returns the time, which is never before it; both epoch milliseconds. It
-    /// is asked once the transaction is open. Blocks the thread until the disk has it all.
-    pub fn commit(&self, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) {
+    /// is asked once the transaction is open. Blocks the thread until the disk has it all. Returns what was dropped to keep within
+    /// [`Keeping`].
+    pub fn commit(&self, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) -> Dropped {
         match &self.engine {
-            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_after),
+            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_after, &self.upkeep),
         }
     }
 
@@ -271,6 +290,16 @@ impl Database {
     pub async fn events(&self, page: &Page) -> Result<EventPage, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.events(page).await?),
+        }
+    }
+
+    /// Pushes whose signature came with other texts before, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn replays(&self, page: &Page) -> Result<ReplayPage, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.replays(page).await?),
         }
     }
 

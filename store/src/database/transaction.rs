@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 
 use privatenumber_contract::{
-    CallDetail, CallPage, EventPage, Outcome, OutcomeReport, ParkedPage, PushId, RegisteredBinding, WaitFor,
+    CallDetail, CallPage, EventPage, Outcome, OutcomeReport, ParkedPage, PushId, RegisteredBinding, ReplayPage, WaitFor,
 };
 
 use super::query::{CallFilter, Page, ParkedText, WaitingCalls};
@@ -118,6 +118,74 @@ pub(crate) struct TextRow<'a> {
     pub repetitions: i64,
 }
 
+/// A CDR of a recorded call that comes again.
+pub(crate) struct LaterCdrRow<'a> {
+    pub call_id: &'a str,
+    pub text: &'a [u8],
+    pub received_at: i64,
+    /// The first push of the group that brings it.
+    pub first_push: PushId,
+    /// The last push of the group that brings it.
+    pub last_push: PushId,
+    /// How many further pushes of the group bring it.
+    pub repetitions: i64,
+}
+
+/// What became of a CDR that came again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LaterCdrDone {
+    /// It is kept already.
+    Known,
+    /// It is kept as a further version.
+    Kept,
+    /// There is no room for it; it is counted.
+    NotKept,
+}
+
+/// A signature to be remembered.
+pub(crate) struct SignatureRow<'a> {
+    pub key: &'a [u8; 16],
+    pub texts: &'a [u8; 16],
+    pub push_id: PushId,
+    pub received_at: i64,
+}
+
+/// What a signature came with first.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredSignature {
+    pub texts: [u8; 16],
+    pub push_id: PushId,
+    pub received_at: i64,
+}
+
+/// A push whose signature came with other texts before.
+pub(crate) struct ReplayRow<'a> {
+    pub push_id: PushId,
+    pub app_key: &'a str,
+    pub scheme: &'a str,
+    pub received_at: i64,
+    pub first_push_id: PushId,
+    pub first_received_at: i64,
+    /// Whether its CDRs are parked.
+    pub parked: bool,
+    pub call_ids: Vec<&'a str>,
+}
+
+/// A number of events, and what their bodies take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Events {
+    pub events: u64,
+    pub bytes: u64,
+}
+
+/// What was dropped of the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventsDropped {
+    pub events: u64,
+    /// Whether they still take too much.
+    pub more: bool,
+}
+
 /// A deadline to be moved.
 pub(crate) struct Renewal<'a> {
     pub call_id: &'a str,
@@ -160,6 +228,25 @@ pub(crate) trait Transaction {
 
     /// Counts further pushes of calls: the call's id and how many.
     fn count_duplicates(&mut self, counts: &[(&str, i64)]) -> Result<(), EngineError>;
+
+    /// Keeps further versions of the CDRs of recorded calls, as far as there is room for them. Says for each what became of it.
+    fn keep_later_cdrs(&mut self, rows: &[LaterCdrRow<'_>]) -> Result<Vec<LaterCdrDone>, EngineError>;
+
+    /// Remembers the signatures that are not remembered yet, for `days` whole days after the day of `now_ms`; with 0 none. Says for
+    /// each that was there what it came with first. Forgets what is older, a day at a time.
+    fn remember_signatures(
+        &mut self,
+        rows: &[SignatureRow<'_>],
+        now_ms: i64,
+        days: u32,
+    ) -> Result<Vec<Option<StoredSignature>>, EngineError>;
+
+    /// Lists pushes whose signature came with other texts before, up to a fixed number of the latest. Says for each whether it was new.
+    fn list_replays(&mut self, rows: &[ReplayRow<'_>]) -> Result<Vec<bool>, EngineError>;
+
+    /// Drops the oldest events until all take no more than `budget` bytes; at most `most.events` of them, and none more once those take
+    /// `most.bytes`.
+    fn drop_events(&mut self, budget: u64, most: Events) -> Result<EventsDropped, EngineError>;
 
     /// Keeps CDRs that cannot be used. Says for each whether it was new.
     fn park(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError>;
@@ -256,4 +343,7 @@ pub(crate) trait ReadEngine {
 
     /// See [`Database::events`](super::Database::events).
     fn events(&self, page: &Page) -> impl Future<Output = Result<EventPage, EngineError>> + Send;
+
+    /// See [`Database::replays`](super::Database::replays).
+    fn replays(&self, page: &Page) -> impl Future<Output = Result<ReplayPage, EngineError>> + Send;
 }

@@ -7,14 +7,17 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::limits::{KEY_PART_BYTES, SUBSCRIPTION_ID_CHARS};
 use privatenumber_contract::{
-    Binding, CallReport, CallVerdict, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record, RegisteredBinding,
-    WithoutBinding, WorkRequest,
+    Binding, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record,
+    RegisteredBinding, WithoutBinding, WorkRequest,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::WriteError;
 use crate::{gb18030, record};
+
+/// How a push can be signed.
+pub(crate) const SCHEMES: [&str; 2] = ["aksk", "wsse"];
 
 /// A kind of work: committed as a whole or not at all.
 pub trait Work {
@@ -160,6 +163,21 @@ pub struct PushWork {
     pub parked: Vec<TextWork>,
     /// A status event.
     pub event: Option<TextWork>,
+    /// What its signature covered and what came with it; `None` from gateways that do not say.
+    pub signature: Option<SignatureWork>,
+    /// What to do with its CDRs if the signature came with other texts before.
+    pub on_replay: OnReplay,
+}
+
+/// A push's signature, as it is remembered.
+#[derive(Clone, Debug)]
+pub struct SignatureWork {
+    /// `aksk` or `wsse`.
+    pub scheme: &'static str,
+    /// The hash of the application, the scheme and what the signature covered.
+    pub key: [u8; 16],
+    /// The hash of the texts that came with it, in their order: calls, parked CDRs, the event.
+    pub texts: [u8; 16],
 }
 
 /// When a gateway received a push.
@@ -334,6 +352,23 @@ pub struct PushDone {
     pub skipped: u64,
     /// How many works wait for a worker.
     pub works_waiting: u64,
+    /// How many later CDRs of calls were kept because they say something else.
+    pub later_cdrs_kept: u64,
+    /// How many say something else and were not kept, because there was no room for them.
+    pub later_cdrs_not_kept: u64,
+    /// That its signature came with other texts before.
+    pub replay: Option<ReplayDone>,
+}
+
+/// A push whose signature came with other texts before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayDone {
+    /// The push that the signature came with first.
+    pub first_push_id: PushId,
+    /// Whether those of its CDRs whose calls were not recorded yet are parked.
+    pub parked: bool,
+    /// Whether it was seen for the first time; not if the same push asks again.
+    pub new: bool,
 }
 
 /// What one call came to.
@@ -411,8 +446,45 @@ impl PushWork {
             calls,
             parked: parked.collect::<Result<_, _>>()?,
             event: event.transpose()?,
-        })
+            signature: None,
+            on_replay: push.application.as_ref().map(|application| application.on_replay).unwrap_or_default(),
+        }
+        .signed(push))
     }
+}
+
+impl PushWork {
+    /// With what is to be remembered of the signature of `push`, whose work it is.
+    fn signed(mut self, push: &Push<'_>) -> Self {
+        let Some(signature) = &push.signature else { return self };
+        let Some(scheme) = SCHEMES.into_iter().find(|scheme| *scheme == signature.scheme) else { return self };
+        let mut texts = Sha256::new();
+        let mut add = |text: &[u8]| {
+            texts.update((text.len() as u64).to_be_bytes());
+            texts.update(text);
+        };
+        for report in &push.calls {
+            match &report.cdr {
+                Some(cdr) => add(cdr.as_bytes()),
+                // Whatever else the gateway says of a call, such as its deadline, may differ from push to push.
+                None => add(report.key().id().as_bytes()),
+            }
+        }
+        for text in self.parked.iter().chain(&self.event) {
+            add(text.as_bytes());
+        }
+        let mut key = Sha256::new();
+        for part in [push.app_key.as_ref(), scheme, signature.hash.as_ref()] {
+            key.update((part.len() as u64).to_be_bytes());
+            key.update(part);
+        }
+        self.signature = Some(SignatureWork { scheme, key: first_half(key), texts: first_half(texts) });
+        self
+    }
+}
+
+fn first_half(hash: Sha256) -> [u8; 16] {
+    hash.finalize().first_chunk().copied().unwrap_or_default()
 }
 
 fn decoded(
@@ -492,6 +564,26 @@ fn unusable(at: &str, report: &CallReport<'_>) -> Option<String> {
 }
 
 impl TextWork {
+    /// The bytes as they came.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Some(bytes) => bytes.expose(),
+            None => self.raw.expose().as_bytes(),
+        }
+    }
+
+    /// The text of a call that could be recorded and is not to be.
+    pub(crate) fn of_call(app_key: &str, note: &str, call: &NewCall) -> Self {
+        match &call.cdr {
+            Some(cdr) => {
+                let bytes = cdr.expose();
+                Self::new(app_key, note, &String::from_utf8_lossy(bytes), Some(bytes.clone()))
+            }
+            // What is a record can be serialised; if not, the reason alone is kept.
+            None => Self::new(app_key, note, &serde_json::to_string(&call.record).unwrap_or_default(), None),
+        }
+    }
+
     /// A text of `app_key`, with its bytes where they were given beside it.
     fn new(app_key: &str, note: &str, raw: &str, bytes: Option<Vec<u8>>) -> Self {
         let digest = digest(app_key, bytes.as_deref().unwrap_or(raw.as_bytes()));

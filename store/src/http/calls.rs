@@ -1,4 +1,4 @@
-//! `GET /v1/calls`, `/v1/parked`, `/v1/events`: for operators, and for businesses that must reconcile.
+//! `GET /v1/calls`, `/v1/parked`, `/v1/events`, `/v1/replays`: for operators, and for businesses that must reconcile.
 
 use std::sync::Arc;
 
@@ -76,4 +76,9 @@ pub(super) async fn parked(State(app): State<Arc<App>>, RawQuery(query): RawQuer
 pub(super) async fn events(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
     let page = Parameters::read(query.as_deref(), &["limit", "cursor"])?.page()?;
     json(StatusCode::OK, &app.database.events(&page).await?)
+}
+
+pub(super) async fn replays(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
+    let page = Parameters::read(query.as_deref(), &["limit", "cursor"])?.page()?;
+    json(StatusCode::OK, &app.database.replays(&page).await?)
 }

@@ -65,7 +65,7 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 15] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
@@ -78,6 +78,7 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 15] {
         ("/v1/parked", get(calls::parked)),
         (PARKED_RELEASE, post(releases::parked)),
         ("/v1/events", get(calls::events)),
+        ("/v1/replays", get(calls::replays)),
         ("/healthz", get(operations::health)),
         ("/readyz", get(operations::ready)),
         ("/metrics", get(operations::metrics)),
@@ -94,8 +95,8 @@ const PARKED_RELEASE_ROUTE: &str = "/v1/parked/{release}";
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 15] {
-    static PATHS: LazyLock<[&str; 15]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 16] {
+    static PATHS: LazyLock<[&str; 16]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -178,6 +179,7 @@ mod tests {
             paths::CALLS_RELEASE,
             paths::PARKED,
             paths::EVENTS,
+            paths::REPLAYS,
             paths::HEALTH,
             paths::READY,
             paths::METRICS,

@@ -14,10 +14,8 @@ use privatenumber_contract::{
 use super::body::JsonBody;
 use super::problem::{Kind, Refusal};
 use super::{App, json};
-use crate::database::{CallDone, NotKept, PushWork};
+use crate::database::{CallDone, NotKept, PushWork, SCHEMES};
 
-/// How a push can be signed.
-const SCHEMES: [&str; 2] = ["aksk", "wsse"];
 /// Digits of the hash of what a signature covered.
 const HASH_DIGITS: usize = 32;
 /// How long a call may wait for its binding: up to a week.

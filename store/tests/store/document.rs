@@ -208,6 +208,7 @@ async fn every_answer_of_the_document_comes_about() {
         ("GET /v1/calls/{callId}", call_path.as_str(), "/v1/calls/none"),
         ("GET /v1/parked", "/v1/parked", "/v1/parked"),
         ("GET /v1/events", "/v1/events", "/v1/events"),
+        ("GET /v1/replays", "/v1/replays", "/v1/replays"),
         ("GET /healthz", "/healthz", "/healthz"),
         ("GET /readyz", "/readyz", "/readyz"),
         ("GET /metrics", "/metrics", "/metrics"),

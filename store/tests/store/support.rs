@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use privatenumber_contract::CallKey;
 use privatenumber_store::clock::Clock;
-use privatenumber_store::database::{Database, OpenOptions};
+use privatenumber_store::database::{Database, Keeping, OpenOptions};
 use privatenumber_store::http::body::BodyLimits;
 use privatenumber_store::http::token::Token;
 use privatenumber_store::http::{App, router};
@@ -83,6 +83,7 @@ pub struct Oddities {
     pub queue: usize,
     pub room: usize,
     pub token: Option<&'static str>,
+    pub keeping: Keeping,
 }
 
 impl Default for Oddities {
@@ -95,6 +96,7 @@ impl Default for Oddities {
             queue: 10_000,
             room: Semaphore::MAX_PERMITS,
             token: None,
+            keeping: Keeping::default(),
         }
     }
 }
@@ -109,11 +111,16 @@ impl Store {
     }
 
     pub async fn at(path: &Path) -> Self {
+        Self::at_keeping(path, Keeping::default()).await
+    }
+
+    pub async fn at_keeping(path: &Path, keeping: Keeping) -> Self {
         let options = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2 };
-        Self::over(Database::open(path, &options).await.unwrap(), Oddities::default())
+        Self::over(Database::open(path, &options).await.unwrap(), Oddities { keeping, ..Oddities::default() })
     }
 
     fn over(database: Database, oddities: Oddities) -> Self {
+        let database = database.keeping(oddities.keeping);
         let now = Arc::new(AtomicI64::new(START));
         let elapsed = Arc::new(AtomicU64::new(0));
         let (wall, passed) = (Arc::clone(&now), Arc::clone(&elapsed));

@@ -2,14 +2,25 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use harness::fault::{CLAIMS, Fault, FaultProxy, OUTCOMES, Requests};
 
 use super::Plan;
 use crate::stack::CALLBACK_PATH;
 
+/// Answers to every batch for a while. The 413 is something else's, and no problem document: from the store, to a push that is asked for
+/// alone, it would rightly end the asking.
+const REFUSALS: [(&str, Fault); 4] = [
+    ("store answers 401", Fault::Problem(401)),
+    ("store answers 413", Fault::Status(413)),
+    ("store answers 429", Fault::Problem(429)),
+    ("store answers 500", Fault::Problem(500)),
+];
+
 /// Between a gateway and the store.
 pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<()> {
+    let first = usize::try_from(plan.random.below(REFUSALS.len() as u64))?;
+    let mut refusals = REFUSALS.iter().cycle().skip(first);
     while plan.pause(1_000, 6_000).await {
         line.forget();
         if plan.percent() < 20 {
@@ -21,8 +32,13 @@ pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<
         let delay = plan.milliseconds(100, 4_000);
         // Anybody may answer 200 to anything: it is no commit unless the store says so.
         let status = plan.choice(&[200, 500, 502, 503])?;
+        // In turn, so that a short run meets each.
+        let refusal = *refusals.next().context("there is no refusal")?;
         let (name, fault) = plan.choice(&[
+            refusal,
+            refusal,
             ("store request reset", Fault::ResetBefore),
+            ("store request swallowed", Fault::Hang),
             ("store answer lost", Fault::LoseAnswer),
             ("store answer cut off", Fault::CutAnswer),
             ("store answer swallowed", Fault::SwallowAnswer),
@@ -30,6 +46,23 @@ pub async fn strike_store_line(mut plan: Plan, line: &mut FaultProxy) -> Result<
             ("store answer made up", Fault::Status(status)),
         ])?;
         disturb(&mut plan, line, requests, name, fault).await;
+    }
+    Ok(())
+}
+
+/// Between a gateway and one of its two stores, which hangs now and then, before or after it has committed. The other answers.
+pub async fn hang_one_of_two_stores(mut plan: Plan, line: &FaultProxy) -> Result<()> {
+    while plan.pause(3_000, 10_000).await {
+        line.forget();
+        let (name, fault) = plan.choice(&[
+            ("one of two stores hangs before its commit", Fault::Hang),
+            ("one of two stores hangs after its commit", Fault::SwallowAnswer),
+        ])?;
+        plan.journal.fault(name);
+        line.strike(CLAIMS, fault);
+        line.strike(OUTCOMES, fault);
+        plan.last(2_000, 10_000).await;
+        line.heal();
     }
     Ok(())
 }

@@ -117,6 +117,7 @@ impl Misfortune {
             business::strike(plan.of(5), first_business),
             business::strike(plan.of(6), second_business),
             line::strike_business_line(plan.of(7), &mut stack.business_line),
+            line::hang_one_of_two_stores(plan.of(8), &stack.second_store_line),
         )?;
         Ok(stack)
     }

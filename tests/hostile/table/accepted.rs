@@ -41,8 +41,10 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
         ("", Some("1")),
         ("\\u0000", Some("1")),
     ];
+    let odd = odd_values();
     let mut rows: Vec<_> = fields
         .into_iter()
+        .chain(odd.iter().map(|(key, value)| (*key, value.as_deref())))
         .enumerate()
         .map(|(index, (key, value))| {
             let body = fee(&[&cdr(&format!("accepted-{index}"), &[(key, value)])]);
@@ -65,7 +67,24 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     let fifty: Vec<_> = (0..50).map(|index| cdr(&format!("fifty-{index}"), &[])).collect();
     let fifty: Vec<_> = fifty.iter().map(String::as_str).collect();
     rows.push(recorded("50 CDRs", signed.push().body(fee(&fifty))));
+    let twice = |user_data| cdr("twice", &[("userData", Some(user_data))]);
+    let versions = fee(&[&twice("1"), &twice("2"), &twice("1")]);
+    rows.push(recorded("two versions of one CDR, one of them twice", signed.push().body(versions)));
+    for bytes in [&b"\xc3\x28"[..], b"\xff", b"\xd6\xd0", b"\x95\x5c", b"\x81\x30\x81\x30"] {
+        for key in ["hostName", "userData", "callEndTime", "icid"] {
+            let body = fee(&[&cdr(&format!("{key}-{bytes:?}"), &[(key, Some("\"MARK\""))])]);
+            let Some((before, after)) = body.split_once("MARK") else { continue };
+            let request = signed.push().body([before.as_bytes(), bytes, after.as_bytes()].concat());
+            rows.push(recorded(format!("{key}: the bytes {bytes:?}"), request));
+        }
+    }
     for (what, event) in [
+        ("an event that nobody knows", r#"{"eventType":"playRes"}"#.to_owned()),
+        ("an event with a blank", r#"{"eventType":"fee "}"#.to_owned()),
+        ("an event like a number", r#"{"eventType":"+8617010000099"}"#.to_owned()),
+        ("an event with half a character", r#"{"eventType":"\ud800"}"#.to_owned()),
+        ("an event with a NUL", r#"{"eventType":"fee\u0000"}"#.to_owned()),
+        ("an event against the database", r#"{"eventType":"'; DROP TABLE calls; --"}"#.to_owned()),
         ("a status event", r#"{"eventType":"callin","statusInfo":{}}"#.to_owned()),
         ("a status event in capitals", r#"{"eventType":"DISCONNECT","statusInfo":{"a":"'; --"}}"#.to_owned()),
         ("collected digits", r#"{"eventType":"collectInfo"}"#.to_owned()),
@@ -121,6 +140,59 @@ pub fn rows(signed: &Signed) -> Vec<Row> {
     let body = [chunks.concat(), harness::raw::last_chunk(&[("x-checked", "yes")])].concat();
     rows.push(recorded("chunks and trailers", signed.push().also("transfer-encoding", "chunked").raw_body(body)));
     rows
+}
+
+/// Values that become null, or stand in the key in a way of their own.
+fn odd_values() -> Vec<(&'static str, Option<String>)> {
+    let long = |length: usize| format!("\"{}\"", "9".repeat(length));
+    let number = r#""+8617010000099""#;
+    let mut odd: Vec<(&str, Option<String>)> = Vec::new();
+    let mut add = |key: &'static str, value: &str| odd.push((key, Some(value.to_owned())));
+    let texts =
+        [("callerNum", 64), ("fwdDstNum", 64), ("bindNum", 64), ("userData", 1024), ("recordFileDownloadUrl", 4096)];
+    for (key, longest) in texts.into_iter().chain([("icid", 1024)]) {
+        add(key, &long(longest + 1));
+        for value in
+            [r#"{"+8617010000099":1}"#, r#"["+8617010000099"]"#, r#""a\u0000b""#, r#""\ud800""#, "null", "true"]
+        {
+            add(key, value);
+        }
+        add(key, &format!("{number},\"{key}\":{number}"));
+    }
+    for value in ["null", "3", "-1", "1.0", "1e0", "18446744073709551616", "true", number, r#""00""#, "[]", "{}"] {
+        add("direction", value);
+    }
+    for value in ["2", "0.0", number, r#""TRUE""#, "{}", r#"0,"recordFlag":1"#] {
+        add("recordFlag", value);
+    }
+    for value in [
+        number,
+        r#""2026-01-05T02:30:03Z""#,
+        r#""2026-01-05T02:30:03""#,
+        r#""2026-01-05 02:30:03.000""#,
+        r#""2026-01-05""#,
+        r#""2026-13-05 02:30:03""#,
+        r#""2026-02-29 02:30:03""#,
+        r#""2026-01-05 24:00:00""#,
+        r#""2026-01-05 02:30:60""#,
+        r#""1969-12-31 23:59:59""#,
+        r#""0000-00-00 00:00:00""#,
+        r#""2026-01-05 02:30:03 +0800""#,
+        r#""２０２６-01-05 02:30:03""#,
+        "1767580203",
+        "1767580203000",
+        "0",
+        "false",
+        "[]",
+    ] {
+        for key in ["callInTime", "fwdStartTime", "fwdAnswerTime", "callEndTime", "failTime"] {
+            add(key, value);
+        }
+    }
+    for key in ["direction", "spId", "bindNum"] {
+        odd.push((key, None));
+    }
+    odd
 }
 
 fn recorded(what: impl Into<String>, request: Vec<u8>) -> Row {

@@ -4,6 +4,7 @@
 mod migrate;
 mod read;
 mod readers;
+mod signatures;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
 use readers::Readers;
+use signatures::Signatures;
 
 /// How large the write-ahead log stays once everything in it is in the database, bytes.
 const JOURNAL_MAX_BYTES: i64 = 64 << 20;
@@ -44,6 +46,8 @@ pub(crate) struct Sqlite {
 pub(crate) struct Writing {
     /// `None` once the database is closed, or when a connection was given up.
     connection: Option<Connection>,
+    /// Where the signatures that are remembered stand.
+    signatures: Signatures,
     place: Place,
 }
 
@@ -67,7 +71,8 @@ impl Sqlite {
             .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
         let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place }));
+        let writing =
+            Arc::new(Mutex::new(Writing { connection: Some(connection), signatures: Signatures::default(), place }));
         let readers = Readers::of_file(path.to_owned(), options);
         Ok(Self { writing, readers })
     }
@@ -82,7 +87,11 @@ impl Sqlite {
             })
             .map_err(|error| OpenError::Engine { file: file(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: file(), reason })?;
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), place: Place::Memory }));
+        let writing = Arc::new(Mutex::new(Writing {
+            connection: Some(connection),
+            signatures: Signatures::default(),
+            place: Place::Memory,
+        }));
         Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })
     }
 
@@ -110,14 +119,14 @@ impl Sqlite {
 }
 
 impl Writing {
-    /// The connection; opens it anew if it was given up.
-    fn connection(&mut self) -> Result<&mut Option<Connection>, EngineError> {
+    /// Sees to it that there is a connection; opens it anew if it was given up.
+    fn connect(&mut self) -> Result<(), EngineError> {
         match (&self.connection, &self.place) {
             (Some(_), _) => {}
             (None, Place::File { path, busy_timeout }) => self.connection = Some(open_writer(path, *busy_timeout)?),
             (None, Place::Memory | Place::Closed) => return Err(closed()),
         }
-        Ok(&mut self.connection)
+        Ok(())
     }
 
     fn close(&mut self) {

@@ -1,8 +1,9 @@
 //! The SQL that reads.
 
 use privatenumber_contract::{
-    CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, NotSent, Outcome,
-    ParkedPage, ParkedView, Private, PushId, RegisteredBinding, Wait, WaitFor, Warning,
+    CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr, NotSent,
+    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Wait, WaitFor,
+    Warning,
 };
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -18,7 +19,11 @@ const CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, 
                     record, duplicates, outcome, duration_ms, reported_at, waits_for, waits_since, due_at FROM calls";
 const ONE_CALL: &str = "SELECT number, call_id, app_key, session_id, icid, push_id, received_at, recorded_at, \
                         claim_deadline, record, duplicates, outcome, duration_ms, reported_at, waits_for, waits_since, \
-                        due_at, warnings FROM calls WHERE call_id = ?1";
+                        due_at, warnings, \
+                        (SELECT times FROM cdrs_not_kept WHERE call_number = number) AS not_kept, \
+                        EXISTS (SELECT 1 FROM replays WHERE replays.push_id IN (calls.push_id, calls.brought_by, \
+                        (SELECT releases.push_id FROM releases WHERE call_number = calls.number AND release = 1))) \
+                        AS replayed FROM calls WHERE call_id = ?1";
 const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, reported_at FROM releases \
                        WHERE call_number = ?1 ORDER BY release LIMIT ?2";
 /// When a binding was registered first.
@@ -28,7 +33,7 @@ const TO_RELEASE: &str = "SELECT number, call_id, outcome FROM calls";
 pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
                        WHERE waits_for IS NOT NULL";
 pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
-const CDR_TEXT: &str = "SELECT text FROM cdr_texts WHERE id = ?1";
+const CDR_TEXTS: &str = "SELECT id, text, push_id, received_at FROM cdr_texts WHERE id BETWEEN ?1 AND ?1 + 7";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
 const PARKED: &str = "SELECT number, app_key, reason, raw, received_at, duplicates, call_id FROM parked \
@@ -46,6 +51,8 @@ pub(super) const UNSETTLED: &str = "SELECT min(recorded_at) FROM calls INDEXED B
                          AND (claim_deadline >= ?3 AND (?4 IS NULL OR ak = ?4) OR waits_for IS NOT NULL) AND +recorded_at >= ?5";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+const REPLAYS: &str = "SELECT number, app_key, scheme, push_id, received_at, first_push_id, first_received_at, parked, \
+                       call_ids FROM replays WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
 impl ReadEngine for Sqlite {
     async fn latest_time(&self) -> Result<i64, EngineError> {
@@ -102,9 +109,14 @@ impl ReadEngine for Sqlite {
         let page = *page;
         self.readers.ask(move |connection| events(connection, &page)).await
     }
+
+    async fn replays(&self, page: &Page) -> Result<ReplayPage, EngineError> {
+        let page = *page;
+        self.readers.ask(move |connection| replays(connection, &page)).await
+    }
 }
 
-/// One call, with the text of its CDR and the warnings.
+/// One call, with the texts of its CDRs and the warnings.
 fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>, EngineError> {
     // All statements see the same state.
     let transaction = connection.unchecked_transaction()?;
@@ -113,12 +125,19 @@ fn call(connection: &Connection, call_id: &str, now_ms: i64) -> Result<Option<Ca
     let Some(row) = rows.next()? else { return Ok(None) };
     let warnings: Option<String> = row.get("warnings")?;
     let number = row.get("number")?;
-    let cdr = transaction.prepare_cached(CDR_TEXT)?.query_row([cdr_text_id(number)], |row| row.get(0)).optional()?;
+    let (cdr, later_cdrs) = cdr_texts(&transaction, number)?;
     let call = read_call(row, now_ms)?;
     let mut warnings = warnings.as_deref().map(read_warnings).transpose()?.unwrap_or_default();
     warnings.extend(late_binding(&transaction, &call)?);
-    let history = history(&transaction, number)?;
-    Ok(Some(CallDetail { call, cdr: cdr.map(KeptCdr::new), warnings, history }))
+    Ok(Some(CallDetail {
+        call,
+        cdr,
+        warnings,
+        later_cdrs,
+        later_cdrs_not_kept: row.get::<_, Option<i64>>("not_kept")?.unwrap_or_default(),
+        replayed: row.get("replayed")?,
+        history: history(&transaction, number)?,
+    }))
 }
 
 /// How long after a call its binding is looked for to warn of it, milliseconds.
@@ -142,6 +161,24 @@ fn late_binding(connection: &Connection, call: &CallView) -> Result<Option<Warni
         );
         Warning { field: "subscriptionId".into(), reason: reason.into() }
     }))
+}
+
+/// The first CDR of a call, if it was sent, and the later ones.
+fn cdr_texts(connection: &Connection, call_number: i64) -> Result<(Option<KeptCdr>, Vec<LaterCdr>), EngineError> {
+    let first = cdr_text_id(call_number);
+    let mut statement = connection.prepare_cached(CDR_TEXTS)?;
+    let mut rows = statement.query([first])?;
+    let (mut cdr, mut later_cdrs) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        let text = KeptCdr::new(row.get("text")?);
+        if row.get::<_, i64>("id")? == first {
+            cdr = Some(text);
+        } else {
+            let push_id = push_id(row.get_ref("push_id")?)?;
+            later_cdrs.push(LaterCdr { push_id, received_at: row.get("received_at")?, cdr: text });
+        }
+    }
+    Ok((cdr, later_cdrs))
 }
 
 /// What became of a call before it was released.
@@ -320,6 +357,31 @@ fn events(connection: &Connection, page: &Page) -> Result<EventPage, EngineError
     };
     let (events, next) = list(connection, EVENTS, page, read)?;
     Ok(EventPage { events, next_cursor: next.map(|number| cursor::write(number, None)) })
+}
+
+fn replays(connection: &Connection, page: &Page) -> Result<ReplayPage, EngineError> {
+    let mut pager = Pager::new(page);
+    let mut statement = connection.prepare_cached(REPLAYS)?;
+    let mut rows = statement.query([before(page), one_more(page)])?;
+    while let Some(row) = rows.next()? {
+        let call_ids = text(row, "call_ids")?;
+        let replay = ReplayView {
+            number: row.get("number")?,
+            app_key: row.get("app_key")?,
+            scheme: row.get("scheme")?,
+            push_id: push_id(row.get_ref("push_id")?)?,
+            received_at: row.get("received_at")?,
+            first_push_id: push_id(row.get_ref("first_push_id")?)?,
+            first_received_at: row.get("first_received_at")?,
+            parked: row.get("parked")?,
+            call_ids: serde_json::from_str(call_ids).map_err(EngineError::corrupt)?,
+        };
+        if !pager.take(replay.number, call_ids.len(), replay) {
+            break;
+        }
+    }
+    let (replays, next) = pager.finish();
+    Ok(ReplayPage { replays, next_cursor: next.map(|number| cursor::write(number, None)) })
 }
 
 /// A page of kept texts, and the number to continue before.

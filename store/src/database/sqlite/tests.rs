@@ -5,8 +5,9 @@ use rusqlite::Connection;
 
 use super::Sqlite;
 use super::read::{Span, select_calls};
+use crate::database::group::Upkeep;
 use crate::database::work::{PushDone, PushWork, Requester, Slot, Unit, Waiting};
-use crate::database::{CallFilter, OpenOptions, Page, WriteError, group};
+use crate::database::{CallFilter, Keeping, OpenOptions, Page, WriteError, group};
 
 /// A requester that waits, or does not.
 struct Waits(bool);
@@ -48,7 +49,7 @@ fn commit(sqlite: &Sqlite, works: &[PushWork]) -> Vec<Option<Result<PushDone, Wr
     let mut slots: Vec<_> = works.iter().cloned().map(Slot::new).collect();
     let mut works: Vec<_> =
         slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: &Waits(true) }).collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     slots.into_iter().map(|slot| slot.result).collect()
 }
@@ -129,7 +130,7 @@ fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
         .zip(&requesters)
         .map(|(slot, requester)| Waiting { unit: Unit::Push(slot), requester })
         .collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1);
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     assert!(matches!(slots.map(|slot| slot.result), [Some(Ok(_)), None, Some(Ok(_))]));
     assert_eq!(count(&directory, "events"), 2);

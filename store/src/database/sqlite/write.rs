@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
 use privatenumber_contract::{OutcomeReport, Private, PushId, ReportedOutcome, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::signatures::{Change, Signatures};
 use super::{Writing, closed, describe, read};
 use crate::database::transaction::{
-    BindingRow, CallRow, DueWork, GrantRow, NOBODY, Releasable, Renewal, Standing, StoredClaim, TextRow, Transaction,
-    WaitRow, WorksOf, WriteEngine,
+    BindingRow, CallRow, DueWork, Events, EventsDropped, GrantRow, LaterCdrDone, LaterCdrRow, NOBODY, Releasable,
+    Renewal, ReplayRow, SignatureRow, Standing, StoredClaim, StoredSignature, TextRow, Transaction, WaitRow, WorksOf,
+    WriteEngine,
 };
 use crate::database::work::Bindings;
 use crate::database::{CommitUnknown, EngineError};
@@ -20,6 +23,9 @@ use crate::database::{CommitUnknown, EngineError};
 /// transaction is open.
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
+    signatures: &'a mut Signatures,
+    /// What the transaction changes of the signatures.
+    change: Option<Change>,
 }
 
 impl Drop for SqliteTransaction<'_> {
@@ -39,10 +45,11 @@ impl WriteEngine for Writing {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
-        let connection = self.connection()?;
+        self.connect()?;
+        let Self { connection, signatures, .. } = self;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
             Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
             None => Err(closed()),
@@ -57,8 +64,8 @@ const INSERT_CALL: &str = "INSERT INTO calls (call_id, app_key, session_id, icid
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
                            ON CONFLICT (call_id) DO NOTHING";
 const INSERT_CDR_TEXT: &str = "INSERT INTO cdr_texts (id, text) VALUES (?1, ?2)";
-const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record, waits_for IS NOT NULL, brought_by FROM calls \
-                     WHERE call_id = ?1";
+const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record, waits_for IS NOT NULL, \
+                     CASE WHEN waits_for = 'binding' THEN brought_by END FROM calls WHERE call_id = ?1";
 const RENEW: &str = "UPDATE calls SET claim_deadline = ?1 \
                      WHERE call_id = ?2 AND push_id = ?3 AND outcome IS NULL AND waits_for IS NULL";
 const COUNT_DUPLICATES: &str = "UPDATE calls SET duplicates = duplicates + ?1 WHERE call_id = ?2";
@@ -91,14 +98,34 @@ pub(super) const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE pus
                          OR EXISTS (SELECT 1 FROM releases WHERE push_id = ?1)";
 pub(super) const DUE_WORKS: &str = "SELECT call_id, ak, record FROM calls INDEXED BY calls_due \
                                     WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
+/// `brought_by` stays: it tells whether a replay brought the call.
 const GRANT_WORK: &str = "UPDATE calls SET push_id = ?1, claim_deadline = ?2, ak = ?3, record = ?4, taken_at = ?5, \
-                          waits_for = NULL, waits_since = NULL, due_at = NULL, brought_by = NULL \
+                          waits_for = NULL, waits_since = NULL, due_at = NULL \
                           WHERE call_id = ?6 AND waits_for IS NOT NULL";
 /// Looks at the entries of the index alone, and at no more of them than are counted.
 pub(super) const COUNT_DUE: &str = "SELECT count(*) FROM (SELECT 1 FROM calls INDEXED BY calls_due \
                                     WHERE due_at <= ?1 LIMIT ?2)";
+/// The call's number with each text that is kept of it, if any is.
+const CDR_TEXTS: &str = "SELECT calls.number, cdr_texts.id, cdr_texts.text FROM calls LEFT JOIN cdr_texts \
+                         ON cdr_texts.id BETWEEN calls.number * 8 AND calls.number * 8 + 7 WHERE calls.call_id = ?1";
+const KEEP_LATER_CDR: &str = "INSERT INTO cdr_texts (id, text, push_id, received_at) VALUES (?1, ?2, ?3, ?4)";
+const COUNT_NOT_KEPT: &str = "INSERT INTO cdrs_not_kept (call_number, times, push_id) VALUES (?1, ?2 + 1, ?4) \
+                              ON CONFLICT (call_number) DO UPDATE \
+                              SET times = times + ?2 + (push_id <> ?3), push_id = excluded.push_id";
+const LIST_REPLAY: &str = "INSERT INTO replays (push_id, app_key, scheme, received_at, first_push_id, \
+                           first_received_at, parked, call_ids) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+                           ON CONFLICT (push_id) DO NOTHING";
+const SHORTEN_REPLAYS: &str = "DELETE FROM replays WHERE number <= (SELECT max(number) FROM replays) - ?1";
+const EVENT_BYTES: &str = "SELECT bytes FROM event_bytes WHERE id = 1";
+/// What each event takes, as the triggers count it.
+const OLDEST_EVENTS: &str = "SELECT number, octet_length(raw) + coalesce(length(raw_bytes), 0) + 256 \
+                             FROM events ORDER BY number LIMIT ?1";
+const DROP_EVENTS: &str = "DELETE FROM events WHERE number <= ?1";
 const WRITE_READINESS: &str = "INSERT INTO readiness (id, checked_at) VALUES (1, ?1) \
                                ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at";
+
+/// How many replays are listed: the latest. Each has up to some 2 KB.
+const REPLAYS_MAX: i64 = 10_000;
 
 /// The id of the first version of a CDR's text, see the table.
 pub(super) fn cdr_text_id(call_number: i64) -> i64 {
@@ -190,6 +217,70 @@ impl Transaction for SqliteTransaction<'_> {
             statement.execute(params![count, call_id])?;
         }
         Ok(())
+    }
+
+    fn keep_later_cdrs(&mut self, rows: &[LaterCdrRow<'_>]) -> Result<Vec<LaterCdrDone>, EngineError> {
+        rows.iter().map(|row| self.keep_later_cdr(row)).collect()
+    }
+
+    fn remember_signatures(
+        &mut self,
+        rows: &[SignatureRow<'_>],
+        now_ms: i64,
+        days: u32,
+    ) -> Result<Vec<Option<StoredSignature>>, EngineError> {
+        let connection = self.connection.as_ref().ok_or_else(closed)?;
+        let (found, change) = self.signatures.remember(connection, rows, now_ms, days)?;
+        self.change = Some(change);
+        Ok(found)
+    }
+
+    fn list_replays(&mut self, rows: &[ReplayRow<'_>]) -> Result<Vec<bool>, EngineError> {
+        let mut statement = self.prepare(LIST_REPLAY)?;
+        let mut new = Vec::with_capacity(rows.len());
+        for row in rows {
+            let call_ids = serde_json::to_string(&row.call_ids).map_err(EngineError::corrupt)?;
+            let inserted = statement.execute(params![
+                Hex::of(row.push_id).text(),
+                row.app_key,
+                row.scheme,
+                row.received_at,
+                Hex::of(row.first_push_id).text(),
+                row.first_received_at,
+                row.parked,
+                call_ids,
+            ])?;
+            new.push(inserted > 0);
+        }
+        self.prepare(SHORTEN_REPLAYS)?.execute([REPLAYS_MAX])?;
+        Ok(new)
+    }
+
+    fn drop_events(&mut self, budget: u64, most: Events) -> Result<EventsDropped, EngineError> {
+        let budget = i64::try_from(budget).unwrap_or(i64::MAX);
+        let mut bytes: i64 = self.prepare(EVENT_BYTES)?.query_row([], |row| row.get(0))?;
+        if bytes <= budget {
+            return Ok(EventsDropped { events: 0, more: false });
+        }
+        let (mut last, mut dropped) = (None, 0_i64);
+        let most_bytes = i64::try_from(most.bytes).unwrap_or(i64::MAX);
+        {
+            let mut statement = self.prepare(OLDEST_EVENTS)?;
+            let mut rows = statement.query([i64::try_from(most.events).unwrap_or(i64::MAX)])?;
+            while bytes > budget
+                && dropped < most_bytes
+                && let Some(row) = rows.next()?
+            {
+                last = Some(row.get::<_, i64>(0)?);
+                let size: i64 = row.get(1)?;
+                (bytes, dropped) = (bytes.saturating_sub(size), dropped.saturating_add(size));
+            }
+        }
+        let events = match last {
+            Some(last) => self.prepare(DROP_EVENTS)?.execute([last])?,
+            None => 0,
+        };
+        Ok(EventsDropped { events: events as u64, more: events > 0 && bytes > budget })
     }
 
     fn park(&mut self, rows: &[TextRow<'_>]) -> Result<Vec<bool>, EngineError> {
@@ -339,14 +430,21 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn commit(self) -> Result<(), CommitUnknown> {
+    fn commit(mut self) -> Result<(), CommitUnknown> {
         // After an error some or all of it may be in the write-ahead log; dropping `self` leaves nothing open.
         let commit = |connection: &Connection| connection.prepare_cached("COMMIT")?.execute([]);
-        match self.connection.as_ref().map(commit) {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(CommitUnknown(describe(&error))),
-            None => Err(CommitUnknown("the connection is gone".to_owned())),
-        }
+        let error = match self.connection.as_ref().map(commit) {
+            Some(Ok(_)) => {
+                if let Some(change) = self.change.take() {
+                    self.signatures.committed(change);
+                }
+                return Ok(());
+            }
+            Some(Err(error)) => describe(&error),
+            None => "the connection is gone".to_owned(),
+        };
+        self.signatures.forget();
+        Err(CommitUnknown(error))
     }
 }
 
@@ -357,6 +455,33 @@ impl SqliteTransaction<'_> {
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, EngineError> {
         Ok(self.connection()?.prepare_cached(sql)?)
+    }
+
+    fn keep_later_cdr(&self, row: &LaterCdrRow<'_>) -> Result<LaterCdrDone, EngineError> {
+        let mut statement = self.prepare(CDR_TEXTS)?;
+        let mut rows = statement.query([row.call_id])?;
+        let (mut call, mut free) = (None, None);
+        while let Some(kept) = rows.next()? {
+            let number: i64 = kept.get(0)?;
+            let id: Option<i64> = kept.get(1)?;
+            if id.is_some() && kept.get_ref(2)?.as_blob().is_ok_and(|text| text == row.text) {
+                return Ok(LaterCdrDone::Known);
+            }
+            call = Some(number);
+            // Version 0 is what the record was made of. Where that is not known, it stays so.
+            let next = id.unwrap_or_else(|| cdr_text_id(number)).saturating_add(1);
+            free = free.max(Some(next));
+        }
+        drop(rows);
+        let (Some(call), Some(free)) = (call, free) else { return Err(EngineError::Conflict) };
+        let room = free < cdr_text_id(call).saturating_add(CDR_VERSIONS as i64);
+        let (first, last) = (Hex::of(row.first_push), Hex::of(row.last_push));
+        if room && row.text.len() <= LATER_CDR_BYTES {
+            self.prepare(KEEP_LATER_CDR)?.execute(params![free, row.text, first.text(), row.received_at])?;
+            return Ok(LaterCdrDone::Kept);
+        }
+        self.prepare(COUNT_NOT_KEPT)?.execute(params![call, row.repetitions, first.text(), last.text()])?;
+        Ok(LaterCdrDone::NotKept)
     }
 
     /// Keeps texts by `insert` and counts, by `count`, those that were there already.
