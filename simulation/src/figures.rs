@@ -57,6 +57,8 @@ pub struct Figures {
     pub works_taken: u64,
     /// Times Envoy's route tried a push again.
     pub route_retries: u64,
+    /// Times the business reconciled.
+    pub reconciliations: u64,
     /// Parked CDRs.
     pub parked: u64,
     /// CDRs that Huawei gave up while faults struck, and the store never got.
@@ -77,6 +79,7 @@ impl Figures {
         self.virtual_ms += other.virtual_ms;
         self.cdrs += other.cdrs;
         self.commits += other.commits;
+        self.reconciliations += other.reconciliations;
         self.callbacks += other.callbacks;
         self.departures += other.departures;
         self.asked_again += other.asked_again;
@@ -120,6 +123,7 @@ impl fmt::Display for Figures {
         line("  tried again by Envoy's route", self.route_retries)?;
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
+        line("reconciliations of the business", self.reconciliations)?;
         line("calls held for a binding", self.held)?;
         line("calls released", self.released)?;
         line("works handed out, repetitions included", self.works_taken)?;

@@ -146,7 +146,7 @@ impl World<'_> {
         for index in 0..self.scenario.cdrs.len() {
             self.check_cdr(index)?;
         }
-        Ok(())
+        self.check_reconciliation()
     }
 
     fn check_cdr(&mut self, index: usize) -> Step {

@@ -196,6 +196,7 @@ async fn p3_a_call_that_waits_or_is_pending_keeps_the_next_reconciliation_from_p
         let page = store.get(&format!("/v1/calls?outcome=undelivered&{query}")).await.expect(200);
         page["nextFrom"].as_i64()
     };
+    assert_eq!(next_from("from=5").await, Some(5), "nothing is recorded yet");
     store.push(PUSH_1, vec![call("released")]).await;
     store.report(&call_id("released"), PUSH_1, json!({"class": "not_sent", "reason": "overflow"})).await;
     store.pass_ms(1000);

@@ -285,8 +285,12 @@ fn next_from(
             .query_row(params![first, last, now_ms, filter.ak, from], |row| row.get(0))?,
         None => None,
     };
-    let ends = [Some(latest_time(connection)?), filter.to, unsettled];
-    Ok(ends.into_iter().flatten().min().unwrap_or(from))
+    // A store in which nothing was recorded yet does not know where it will begin.
+    let latest = latest_time(connection)?;
+    if latest == i64::MIN {
+        return Ok(from);
+    }
+    Ok([filter.to, unsettled].into_iter().flatten().fold(latest, i64::min))
 }
 
 /// The numbers among which the calls of the filter's times are; `None` if there are none.
