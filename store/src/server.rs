@@ -96,6 +96,8 @@ pub async fn run(
     let deadline = Instant::now() + settings.shutdown_timeout;
     // Connections get most of the time, the last commit the rest.
     connections.finish(deadline - settings.shutdown_timeout / 4).await;
+    // What fails is logged by the writer, and whether it stops in time is looked at below.
+    let _ = timeout_at(deadline, app.writer.readiness()).await;
     drop(app);
     finish_writing(writer_task, &database, deadline).await
 }
