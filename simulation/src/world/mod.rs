@@ -112,7 +112,7 @@ pub fn run(seed: u64, store: &Store, options: Options) -> Result<Run> {
         roots: BTreeMap::new(),
         streams: BTreeMap::new(),
         store: store::StoreSide::new(store),
-        reconciliation: Reconciliation::default(),
+        reconciliation: Reconciliation::new(seed),
         ids: 0,
         progressed_at: 0,
     };

@@ -24,9 +24,7 @@ impl World<'_> {
         if self.strikes(Fault::ClockJumped) {
             self.jump();
         }
-        if self.random.chance(10) {
-            self.reconcile()?;
-        }
+        self.may_reconcile()?;
         if self.strikes(Fault::StoreDown) {
             let pause = self.random.pick([10, 1_000, 10_000, 60_000, 600_000, 7_200_000]);
             self.store_down();
@@ -100,16 +98,6 @@ impl World<'_> {
             self.drain(id)?;
         }
         Ok(())
-    }
-
-    /// The run begins, on machines whose clocks may be off.
-    pub(super) fn set_clocks(&mut self) -> Step {
-        let far = [0, 0, 0, 0, 120_000, -120_000, 28_800_000, -28_800_000];
-        for gateway in &mut self.gateways {
-            gateway.wall_offset = self.random.pick(far);
-        }
-        self.store.wall_offset = self.random.pick(far);
-        self.store.begin(self.now)
     }
 
     /// The wall clock of one machine is set, forward or back. Clocks that measure time go on as they did.

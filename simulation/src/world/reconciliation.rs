@@ -6,23 +6,50 @@ use privatenumber_contract::{CallPage, CallState};
 
 use super::{World, note};
 use crate::promise::{Promise, Step, check};
+use crate::random::Random;
 use crate::store::StoreRequest;
 
 /// How far the clocks are set forward at the end, so that every claim's time to live is over, milliseconds.
 const LONG_MS: i64 = 7 * 86_400_000;
 
+/// In so many steps of a thousand the business reconciles.
+const PER_MILLE: u64 = 10;
+
 /// What a business knows that reconciles.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reconciliation {
+    /// Of its own, so that the rest of a run is the same with and without it.
+    random: Random,
     /// What the last answer said: where the next reconciliation begins.
     from: i64,
     /// The calls that it was given.
     seen: BTreeSet<String>,
 }
 
+impl Reconciliation {
+    pub fn new(seed: u64) -> Self {
+        Self { random: Random::new(!seed), from: 0, seen: BTreeSet::new() }
+    }
+}
+
 impl World<'_> {
+    /// The run begins, on machines whose clocks may be off.
+    pub(super) fn set_clocks(&mut self) -> Step {
+        let far = [0, 0, 0, 0, 120_000, -120_000, 28_800_000, -28_800_000];
+        for gateway in &mut self.gateways {
+            gateway.wall_offset = self.reconciliation.random.pick(far);
+        }
+        self.store.wall_offset = self.reconciliation.random.pick(far);
+        self.store.begin(self.now)
+    }
+
+    /// After a step the business may reconcile.
+    pub(super) fn may_reconcile(&mut self) -> Step {
+        if self.reconciliation.random.chance(PER_MILLE) { self.reconcile() } else { Ok(()) }
+    }
+
     /// The business asks for what was not delivered, all pages.
-    pub(super) fn reconcile(&mut self) -> Step {
+    fn reconcile(&mut self) -> Step {
         let from = self.reconciliation.from;
         let mut next_from = None;
         let question = format!("/v1/calls?outcome=undelivered&limit=3&from={from}");
