@@ -27,8 +27,9 @@ pub(crate) fn parse_usual(text: &str) -> Option<i64> {
 
 /// The 13 digits of epoch milliseconds.
 pub(crate) fn parse_epoch_ms(text: &str) -> Option<i64> {
+    // Looked at first: a longer text would overflow.
     let is_epoch = text.len() == 13 && !text.starts_with('0');
-    number(text.as_bytes()).filter(|_| is_epoch)
+    if is_epoch { number(text.as_bytes()) } else { None }
 }
 
 fn parse_tolerantly(text: &str) -> Option<i64> {
@@ -159,6 +160,13 @@ mod tests {
     fn runs_of_white_space_are_one_blank() {
         for text in ["2026-01-05  02:30:03", " 2026-01-05 02:30:03 ", "2026-01-05\t \n02:30:03\r\n"] {
             assert_eq!(parse(text), Some(1_767_580_203_000), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn p6_digits_without_end_are_no_time() {
+        for text in ["9999999999999999999", "99999999999999999999999999999999", "10000000000000", "0000000000001"] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 

@@ -348,7 +348,8 @@ impl Worker {
             let was_never_sent = matches!(row.outcome, Some(Outcome::NotSent { .. } | Outcome::Skipped { .. }))
                 && !self.dispatched.contains_key(call_id)
                 && row.releases < RELEASES;
-            if !is_own && !(is_fresh && was_never_sent) || calls.len() >= request.most as usize {
+            let is_handed_out = is_own || is_fresh && was_never_sent;
+            if !is_handed_out || calls.len() >= request.most as usize {
                 continue;
             }
             if !is_own {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use privatenumber_contract::{OnReplay, Private, WithoutBinding};
 
-use super::fields::{Fields, field};
+use super::fields::{Fields, TextRule, field};
 use super::rules;
-use super::{Business, Businesses, Config, HeadersMode, Limits, Store};
+use super::{Business, Businesses, Config, ConfigError, HeadersMode, Limits, Store};
 use crate::authentication::{Application, Authenticator, Scheme, Secret};
 use crate::callback::SigningSecret;
 
@@ -34,9 +34,9 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         field(
             "headers",
             "What happens to a push's headers until its body is known. `hold`: they wait, and the store never sees a push \
-             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). `pass`: they go \
-             ahead, for platforms that cannot set that flag; the flag must then be absent or false. With the wrong pair \
-             pushes hang.",
+             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). Without it every push is \
+             answered 503, and log and metrics say why. `pass`: they go ahead, for platforms that cannot set that flag; it makes no \
+             difference there.",
         ),
         &[("hold", HeadersMode::Hold), ("pass", HeadersMode::Pass)],
     );
@@ -92,6 +92,14 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         0..=10_000,
         business,
     );
+    let business_metrics = fields.choice(
+        field(
+            "business_metrics",
+            "Whether `privatenumber_business_callbacks_total` counts the callbacks of each business. `auto`: with up to 200 businesses; \
+             each has four counters in Envoy's statistics. They stay until Envoy is restarted, also of a business that is taken out.",
+        ),
+        &[("auto", None), ("on", Some(true)), ("off", Some(false))],
+    );
     let limits = fields.section(field("limits", "What bounds the filter's memory, per Envoy worker thread."), limits);
 
     let (applications, businesses) = (applications?, businesses?);
@@ -102,6 +110,7 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         applications.iter().map(|application| application.app_key.as_str()),
     );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
+    let warnings = applications_of_nobody(&applications, &businesses);
     let (schemes, window, on_replay) = authentication?;
     Some(Config {
         revision: revision?,
@@ -110,9 +119,40 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         authenticator: Authenticator::new(schemes, window, applications),
         on_replay,
         store: store?,
+        business_metrics: business_metrics?.unwrap_or(businesses.len() <= BUSINESS_METRICS_MOST),
         businesses: Businesses::new(businesses),
         limits: limits?,
+        warnings,
     })
+}
+
+/// How many businesses have metrics of their own without anybody having asked for it.
+const BUSINESS_METRICS_MOST: usize = 200;
+
+/// How many warnings of one kind are given one by one.
+const WARNINGS_MOST: usize = 10;
+
+/// Warns of applications whose `ak` no business has: their calls without a binding are skipped, which a typing error would explain.
+fn applications_of_nobody(applications: &[Application], businesses: &[Business]) -> Vec<ConfigError> {
+    let known: HashSet<_> = businesses.iter().map(|business| business.ak.as_str()).collect();
+    let is_known = |application: &&Application| application.ak.as_deref().is_none_or(|ak| known.contains(ak));
+    let unknown: Vec<_> = applications
+        .iter()
+        .enumerate()
+        .filter(|(_, application)| !is_known(application))
+        .map(|(index, _)| index)
+        .collect();
+    let message = "no business has this ak; calls of this application without a binding are recorded and skipped";
+    let mut warnings: Vec<_> = unknown
+        .iter()
+        .take(WARNINGS_MOST)
+        .map(|index| ConfigError { path: format!("/applications/{index}/ak"), message: message.to_owned() })
+        .collect();
+    if let Some(more) = unknown.len().checked_sub(WARNINGS_MOST).filter(|more| *more > 0) {
+        let message = format!("no business has the ak of {more} more applications");
+        warnings.push(ConfigError { path: "/applications".to_owned(), message });
+    }
+    warnings
 }
 
 fn refuse_repeats<'a, F: Fields>(fields: &mut F, list: &str, name: &str, values: impl Iterator<Item = &'a str>) {
@@ -137,7 +177,7 @@ fn application<F: Fields>(fields: &mut F) -> Option<Application> {
     let secrets = fields.sections(
         field("secrets", "The application's APP_Secret; two while it is being changed. Any of them is accepted."),
         1..=2,
-        secret,
+        |fields| secret(fields, rules::SECRET),
     );
     let without_binding = fields.choice_or(
         field(
@@ -166,10 +206,10 @@ fn hold<F: Fields>(fields: &mut F) -> Option<WithoutBinding> {
 }
 
 /// A secret, written down or from the environment.
-fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
+fn secret<F: Fields>(fields: &mut F, rule: TextRule) -> Option<Private<String>> {
     let value = fields.optional_text(
         field("value", "The secret itself. It can then be read in Envoy's config dump; prefer `env`."),
-        rules::SECRET,
+        rule,
     );
     let variable = fields.optional_text(
         field("env", "The environment variable of the VM that holds the secret (`vm_config.environment_variables`)."),
@@ -180,10 +220,10 @@ fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
         (Some(value), _) => Some(Private::new(value)),
         (None, Some(variable)) => {
             let value = fields.environment("env", &variable)?;
-            if (rules::SECRET.accepts)(&value) {
+            if (rule.accepts)(&value) {
                 Some(Private::new(value))
             } else {
-                fields.refuse("env", format!("environment variable {variable} must hold {}", rules::SECRET.description))
+                fields.refuse("env", format!("environment variable {variable} must hold {}", rule.description))
             }
         }
         (None, None) => None,
@@ -227,8 +267,10 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         1..=1_000,
         2,
     );
-    let token =
-        fields.optional_section(field("token", "Bearer token for the store, where it was started with one."), secret);
+    let token = fields
+        .optional_section(field("token", "Bearer token for the store, where it was started with one."), |fields| {
+            secret(fields, rules::SECRET)
+        });
     let claim_deadline = fields.integer(
         field(
             "claim_deadline_seconds",
@@ -329,7 +371,7 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
         ),
         0..=4,
         |fields| {
-            let secret = secret(fields)?;
+            let secret = secret(fields, rules::SIGNING_SECRET)?;
             match SigningSecret::parse(secret.expose()) {
                 Ok(secret) => Some(secret),
                 Err(reason) => fields.refuse("", reason.to_string()),

@@ -8,6 +8,7 @@ pub mod fields;
 pub mod reader;
 #[cfg(test)]
 mod reference;
+mod repeated_keys;
 mod rules;
 
 use std::collections::HashMap;
@@ -39,8 +40,12 @@ pub struct Config {
     pub store: Store,
     /// Whom to call back, by `ak`.
     pub businesses: Businesses,
+    /// Whether the callbacks of each business are counted by themselves.
+    pub business_metrics: bool,
     /// What bounds the filter's memory.
     pub limits: Limits,
+    /// What is accepted and probably not meant.
+    pub warnings: Vec<ConfigError>,
 }
 
 /// What happens to a push's headers until its body is known.
@@ -158,7 +163,16 @@ impl Config {
             );
             vec![ConfigError { path: String::new(), message }]
         })?;
-        reader::read(&value, environment, declaration::config)
+        // Of two values the reader would see the last, and an operator the first.
+        let mut errors = repeated_keys::find(json);
+        match reader::read(&value, environment, declaration::config) {
+            Ok(config) if errors.is_empty() => Ok(config),
+            Ok(_) => Err(errors),
+            Err(others) => {
+                errors.extend(others);
+                Err(errors)
+            }
+        }
     }
 }
 

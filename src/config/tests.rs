@@ -96,11 +96,15 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
     let mut with_business = smallest();
     with_business["businesses"] = json!([business()]);
     let table = [
-        ("/push_path", json!("/huawei?x"), "/push_path: must be a path that starts with / and has no ? or #"),
+        (
+            "/push_path",
+            json!("/huawei?x"),
+            "/push_path: must be a path as it is on the wire: starts with /, no query or fragment, no spaces, no //, no . or .. between slashes, no escapes of letters, digits or -._~/\\",
+        ),
         (
             "/push_path",
             json!(true),
-            "/push_path: must be a path that starts with / and has no ? or #, found a boolean; quote it",
+            "/push_path: must be a path as it is on the wire: starts with /, no query or fragment, no spaces, no //, no . or .. between slashes, no escapes of letters, digits or -._~/\\, found a boolean; quote it",
         ),
         ("/applications", json!([]), "/applications: must have 1 to 1000 entries, found 0"),
         ("/applications", json!({}), "/applications: must be a list, found an object"),

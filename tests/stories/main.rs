@@ -13,6 +13,7 @@ mod answers;
 mod attacks;
 mod callbacks;
 mod configuration;
+mod flag;
 mod graceful;
 mod mid_load;
 mod observability;
