@@ -268,7 +268,7 @@ impl Event {
             | Self::WorksTaken { .. }
             | Self::WorksMissed { repeated: true, .. }
             | Self::OutcomesReported { .. } => Level::Debug,
-            Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
+            Self::CallbackFinished { outcome: Outcome::Delivered { .. }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
             Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
             Self::PushAnswered { answer: ReplyKind::FlagMissing, .. } => Level::Error,

@@ -88,10 +88,10 @@ closed_set! {
         WarningsRecordFileDownloadUrl = "privatenumber_cdr_warnings_total.field.record_file_download_url",
         /// CDRs whose `userData` could not be used.
         WarningsUserData = "privatenumber_cdr_warnings_total.field.user_data",
-        /// Callbacks answered 2xx.
-        CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
-        /// Callbacks answered with any other status.
-        CallbacksAnsweredOther = "privatenumber_callbacks_total.outcome.answered_other",
+        /// Callbacks that got a reply with a 2xx status.
+        CallbacksDelivered = "privatenumber_callbacks_total.outcome.delivered",
+        /// Callbacks that got a reply with any other status.
+        CallbacksRejected = "privatenumber_callbacks_total.outcome.rejected",
         /// Callbacks that certainly never left.
         CallbacksNotSent = "privatenumber_callbacks_total.outcome.not_sent",
         /// Callbacks without an answer.
@@ -172,12 +172,8 @@ pub enum Metric {
 }
 
 /// The counters that there are for each business as well.
-pub const CALLBACKS: [Counter; 4] = [
-    Counter::CallbacksAnswered2xx,
-    Counter::CallbacksAnsweredOther,
-    Counter::CallbacksNotSent,
-    Counter::CallbacksMaybeSent,
-];
+pub const CALLBACKS: [Counter; 4] =
+    [Counter::CallbacksDelivered, Counter::CallbacksRejected, Counter::CallbacksNotSent, Counter::CallbacksMaybeSent];
 
 /// The name of the counter of `business` that stands beside `counter`, one of [`CALLBACKS`].
 ///
@@ -329,8 +325,8 @@ fn of_field(field: Field) -> Counter {
 
 fn of_outcome(outcome: Outcome) -> Counter {
     match outcome {
-        Outcome::Answered { status: 200..=299 } => Counter::CallbacksAnswered2xx,
-        Outcome::Answered { .. } => Counter::CallbacksAnsweredOther,
+        Outcome::Delivered { .. } => Counter::CallbacksDelivered,
+        Outcome::Rejected { .. } => Counter::CallbacksRejected,
         Outcome::NotSent { .. } => Counter::CallbacksNotSent,
         Outcome::MaybeSent { .. } => Counter::CallbacksMaybeSent,
         Outcome::Skipped { .. } => Counter::CallbacksSkipped,
@@ -381,7 +377,7 @@ mod tests {
     #[test]
     fn a_business_is_a_label_whatever_its_name_holds() {
         let name = business_name(CALLBACKS[0], &business("A.b:c|d-e_f", "outbound|443||business.example.com"));
-        let expected = "privatenumber_business_callbacks_total.outcome.answered_2xx\
+        let expected = "privatenumber_business_callbacks_total.outcome.delivered\
                         .ak.A_b_c_d-e_f.cluster.outbound_443__business_example_com";
         assert_eq!(name, expected);
     }

@@ -54,8 +54,10 @@ pub fn hashed_icid(value: &[u8]) -> String {
 pub enum CallState {
     /// The claim is granted, its outcome not yet reported, its deadline not yet past.
     Pending,
-    /// The business answered, with whatever status.
-    Answered,
+    /// The business, or what stands before it, replied with a 2xx status.
+    Delivered,
+    /// The business, or what stands before it, replied with any other status.
+    Rejected,
     /// The callback certainly never left.
     NotSent,
     /// The callback left, or may have; no answer came.
@@ -67,6 +69,38 @@ pub enum CallState {
     Unknown,
     /// Nobody holds the claim: the call waits in the store until a worker takes it, see [`Wait`].
     Waiting,
+}
+
+impl CallState {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Delivered,
+        Self::Rejected,
+        Self::NotSent,
+        Self::MaybeSent,
+        Self::Skipped,
+        Self::Unknown,
+        Self::Waiting,
+    ];
+
+    /// The states of calls whose business certainly or possibly does not have the callback, and that come to nothing else by
+    /// themselves: `outcome=undelivered` of `GET /v1/calls`.
+    pub const UNDELIVERED: [Self; 5] = [Self::Rejected, Self::NotSent, Self::MaybeSent, Self::Unknown, Self::Skipped];
+
+    /// The word for it in JSON and in queries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Rejected => "rejected",
+            Self::NotSent => "not_sent",
+            Self::MaybeSent => "maybe_sent",
+            Self::Skipped => "skipped",
+            Self::Unknown => "unknown",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 /// What a waiting call waits for.
@@ -250,6 +284,10 @@ pub struct CallPage {
     pub calls: Vec<CallView>,
     /// Ask again with `?cursor=` this for the next page; `null` on the last.
     pub next_cursor: Option<String>,
+    /// On the first page of calls from a moment on: where the next reconciliation begins, epoch milliseconds. Give it as `from` then:
+    /// all calls of the business that were recorded before have come to their end, and none will be recorded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_from: Option<i64>,
 }
 
 /// A CDR that could not be used, as the store keeps it: `GET /v1/parked`.
@@ -349,7 +387,7 @@ pub struct ReplayPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{CallDetail, CallKey, CallView, KeptCdr};
+    use super::{CallDetail, CallKey, CallState, CallView, KeptCdr};
     use crate::{Private, Record};
 
     fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
@@ -384,6 +422,13 @@ mod tests {
         assert_eq!(detail.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\": 1.0 }");
         assert_eq!(serde_json::to_string(&detail).unwrap(), text);
         assert_eq!(serde_json::from_str::<CallView>(&text).unwrap(), detail.call);
+    }
+
+    #[test]
+    fn every_state_has_one_word() {
+        for state in CallState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
     }
 
     #[test]

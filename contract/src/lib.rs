@@ -28,7 +28,7 @@ pub use call::{
     ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,
 };
 pub use import::{ImportAnswer, ImportRequest, ImportResult};
-pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
+pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, ReportedOutcome, Skipped};
 pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
 pub use push::{

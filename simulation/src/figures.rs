@@ -59,6 +59,8 @@ pub struct Figures {
     pub works_taken: u64,
     /// Times Envoy's route tried a push again.
     pub route_retries: u64,
+    /// Times the business reconciled.
+    pub reconciliations: u64,
     /// Parked CDRs.
     pub parked: u64,
     /// CDRs that Huawei gave up while faults struck, and the store never got.
@@ -79,6 +81,7 @@ impl Figures {
         self.virtual_ms += other.virtual_ms;
         self.cdrs += other.cdrs;
         self.commits += other.commits;
+        self.reconciliations += other.reconciliations;
         self.callbacks += other.callbacks;
         self.departures += other.departures;
         self.asked_again += other.asked_again;
@@ -123,6 +126,7 @@ impl fmt::Display for Figures {
         line("  tried again by Envoy's route", self.route_retries)?;
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
+        line("reconciliations of the business", self.reconciliations)?;
         line("calls held for a binding", self.held)?;
         line("calls held for a paused business", self.paused)?;
         line("calls released", self.released)?;

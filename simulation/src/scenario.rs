@@ -195,6 +195,11 @@ impl Scenario {
         self.cdrs.iter().filter_map(|cdr| cdr.call.as_ref()).find(|call| call.id == call_id)
     }
 
+    /// The ids of all calls.
+    pub fn call_ids(&self) -> Vec<String> {
+        self.cdrs.iter().filter_map(|cdr| Some(cdr.call.as_ref()?.id.clone())).collect()
+    }
+
     /// The business of that cluster.
     pub fn business(&self, ak: &str) -> Option<&Business> {
         self.businesses.iter().find(|business| business.ak == ak)

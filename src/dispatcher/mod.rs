@@ -615,7 +615,7 @@ impl Dispatcher {
             });
             let instead = match classified {
                 Outcome::NotSent { .. } => NoAnswer::NotSent,
-                Outcome::Answered { status: 404 } => NoAnswer::Unknown,
+                Outcome::Rejected { status: 404 } => NoAnswer::Unknown,
                 _ => NoAnswer::Missed,
             };
             return self.works_missed(take, instead, answer.status, now);

@@ -38,7 +38,7 @@ fn one_push_becomes_one_callback_and_one_outcome() {
         gateway.respond(callback, &upstream(204, b""));
         assert!(gateway.depart().is_empty(), "the outcome waits for others");
         gateway.advance(20);
-        assert_eq!(gateway.report(), [Outcome::Answered { status: 204 }]);
+        assert_eq!(gateway.report(), [Outcome::Delivered { status: 204 }]);
         gateway.end(asked.stream);
         assert!(gateway.is_idle(), "{mode}: {:?}", gateway.gauges());
     }

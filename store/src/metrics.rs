@@ -1,9 +1,10 @@
 //! What the store counts. Every label takes its values from a closed set: nothing a client sends becomes a label.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use privatenumber_contract::{CallVerdict, Outcome, OutcomeReport};
+use privatenumber_contract::{CallVerdict, OutcomeReport};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,6 +45,10 @@ pub struct Metrics {
     oldest_work_seconds: Gauge,
     commits: Family<Label, Counter>,
     abandoned: Counter,
+    clock_ahead_seconds: Gauge<f64, AtomicU64>,
+    clock_far_ahead: Counter,
+    gateway_clock_offset_seconds: Gauge<f64, AtomicU64>,
+    gateway_clock_difference_seconds: Histogram,
     group_size: Histogram,
     commit_seconds: Histogram,
     /// Works that wait for the writer.
@@ -78,6 +83,12 @@ impl Default for Metrics {
             oldest_work_seconds: Gauge::default(),
             commits: Family::default(),
             abandoned: Counter::default(),
+            clock_ahead_seconds: Gauge::default(),
+            clock_far_ahead: Counter::default(),
+            gateway_clock_offset_seconds: Gauge::default(),
+            gateway_clock_difference_seconds: Histogram::new([
+                0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 28_800.0, 86_400.0,
+            ]),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             queue_depth: Gauge::default(),
@@ -152,6 +163,26 @@ impl Metrics {
             "abandoned",
             "Works nobody waited for any more when their turn came: not committed",
             self.abandoned.clone(),
+        );
+        registry.register(
+            "clock_ahead_seconds",
+            "How far the store's clock is ahead of its machine's, which was set back",
+            self.clock_ahead_seconds.clone(),
+        );
+        registry.register(
+            "clock_far_ahead",
+            "Times the store's clock came to be more than a minute ahead of its machine's",
+            self.clock_far_ahead.clone(),
+        );
+        registry.register(
+            "gateway_clock_offset_seconds",
+            "A gateway's clock less that of the store's machine, at the last push that told it",
+            self.gateway_clock_offset_seconds.clone(),
+        );
+        registry.register(
+            "gateway_clock_difference_seconds",
+            "Between a gateway's clock and that of the store's machine, whichever is ahead, for each push that told it",
+            self.gateway_clock_difference_seconds.clone(),
         );
         registry.register("group_size", "Works that were committed together", self.group_size.clone());
         registry.register("commit_seconds", "Time from taking a group to its commit", self.commit_seconds.clone());
@@ -289,12 +320,7 @@ impl Metrics {
     pub fn outcomes_committed(&self, reports: &[OutcomeReport], done: &OutcomesDone) {
         self.set_works_waiting(done.answer.works_waiting);
         for (report, result) in reports.iter().zip(&done.results) {
-            let class = match report.outcome {
-                Outcome::Answered { .. } => "answered",
-                Outcome::NotSent { .. } => "not_sent",
-                Outcome::MaybeSent { .. } => "maybe_sent",
-                Outcome::Skipped { .. } => "skipped",
-            };
+            let class = report.outcome.state().as_str();
             let result = match result {
                 OutcomeResult::Recorded => "recorded",
                 OutcomeResult::Repeated => "repeated",
@@ -326,6 +352,22 @@ impl Metrics {
         self.abandoned.inc_by(works as u64);
     }
 
+    /// The store's clock is so far ahead of its machine's, milliseconds.
+    pub fn set_clock_ahead(&self, ahead_ms: i64) {
+        self.clock_ahead_seconds.set(seconds(ahead_ms));
+    }
+
+    /// The store's clock came to be more than a minute ahead of its machine's.
+    pub fn clock_far_ahead(&self) {
+        self.clock_far_ahead.inc();
+    }
+
+    /// A gateway's clock showed so much more than that of the store's machine, milliseconds.
+    pub fn gateway_clock(&self, offset_ms: i64) {
+        self.gateway_clock_offset_seconds.set(seconds(offset_ms));
+        self.gateway_clock_difference_seconds.observe(seconds(offset_ms).abs());
+    }
+
     /// A request was answered.
     pub fn request_answered(&self, route: &'static str, status: StatusCode) {
         let class = match status.as_u16() {
@@ -336,6 +378,10 @@ impl Metrics {
         };
         self.requests.get_or_create(&[("route", route), ("status", class)]).inc();
     }
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
 }
 
 fn count(family: &Family<Label, Counter>, label: &'static str, value: &'static str, by: u64) {

@@ -65,9 +65,10 @@ pub async fn run(
         OpenOptions { busy_timeout: settings.busy_timeout, lock_wait: settings.lock_wait, ..OpenOptions::default() };
     let mut stop = pin!(stop);
     let database = tokio::select! {
-        opened = Database::open(&settings.data, &options) => opened?,
+        opened = Database::open(&settings.data, &options) => opened?.keeping(settings.keeping()),
         () = stop.as_mut() => return Ok(()),
     };
+    clock.now_after(database.latest_time().await?);
     let tls = settings.tls().map(Tls::load).transpose()?.map(Arc::new);
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)
@@ -100,6 +101,7 @@ pub async fn run(
         () = stop => {}
         () = watch_file(&database) => {}
         () = follow(tls) => {}
+        () = record_time(&app.writer) => {}
         ended = &mut writer_task => {
             let reason = match ended {
                 Ok(Ok(())) => "no error".to_owned(),
@@ -115,6 +117,8 @@ pub async fn run(
     let deadline = Instant::now() + settings.shutdown_timeout;
     // Connections get most of the time, the last commit the rest.
     connections.finish(deadline - settings.shutdown_timeout / 4).await;
+    // What fails is logged by the writer, and whether it stops in time is looked at below.
+    let _ = timeout_at(deadline, app.writer.readiness()).await;
     drop(app);
     finish_writing(writer_task, &database, deadline).await
 }
@@ -141,6 +145,18 @@ async fn watch_file(database: &Database) {
             (Ok(()), true) | (Err(_), false) => continue,
         }
         in_place = !in_place;
+    }
+}
+
+/// How often the time is recorded, so that the store's clock goes on from there should the machine's be set back before the next start.
+const TIME_RECORDED_EVERY: Duration = Duration::from_secs(30);
+
+/// Records the time for ever.
+async fn record_time(writer: &Writer) {
+    loop {
+        tokio::time::sleep(TIME_RECORDED_EVERY).await;
+        // The writer logs what fails. The time recorded before holds, and whoever reconciles is given that.
+        let _ = writer.readiness().await;
     }
 }
 

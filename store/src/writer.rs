@@ -98,6 +98,7 @@ impl Writer {
             metrics: Arc::clone(&metrics),
             failures: OncePerSecond::default(),
             replays: OncePerSecond::default(),
+            far_ahead: FarAhead::default(),
         };
         let task =
             if commits_wait { on_a_thread(committer, queued) } else { tokio::spawn(as_a_task(committer, queued)) };
@@ -287,6 +288,7 @@ struct Committer {
     failures: OncePerSecond,
     /// Pushes whose signature came with other texts before: whoever has captured one can send thousands.
     replays: OncePerSecond,
+    far_ahead: FarAhead,
 }
 
 impl Committer {
@@ -310,7 +312,7 @@ impl Committer {
             job.add_to(&mut works);
         }
         let number = works.len();
-        let dropped = self.database.commit(&mut works, &|| self.clock.now_ms());
+        let dropped = self.database.commit(&mut works, &|recorded_ms| self.clock.now_after(recorded_ms));
         let failure = works.iter().find_map(|waiting| waiting.unit.error()).cloned();
         drop(works);
         self.metrics.group_done(number, begun.elapsed(), failure.as_ref());
@@ -319,6 +321,11 @@ impl Committer {
             && let Some(unsaid) = self.failures.count(Instant::now())
         {
             tracing::error!(works = number, unsaid, %error, "not all works of a group were committed");
+        }
+        let ahead_ms = self.clock.read().ahead_ms();
+        self.metrics.set_clock_ahead(ahead_ms);
+        if self.far_ahead.changes(ahead_ms) {
+            self.metrics.clock_far_ahead();
         }
         for job in jobs.drain(..) {
             self.report_replays(&job);
@@ -489,6 +496,31 @@ impl OncePerSecond {
         }
         self.said = Some(now);
         Some(mem::take(&mut self.unsaid))
+    }
+}
+
+/// Whether the store's clock is far ahead of the machine's, because that was set back.
+#[derive(Debug, Default)]
+struct FarAhead(bool);
+
+impl FarAhead {
+    /// More than this is far, milliseconds.
+    const FAR_MS: i64 = 60_000;
+
+    /// Takes note of how far it is ahead now, and logs where it becomes far or is no longer; true where it becomes far.
+    fn changes(&mut self, ahead_ms: i64) -> bool {
+        let was_far = std::mem::replace(&mut self.0, ahead_ms > Self::FAR_MS);
+        let ahead_seconds = ahead_ms / 1000;
+        if self.0 && !was_far {
+            tracing::warn!(
+                ahead_seconds,
+                "this machine's clock was set back: the store's clock is never, and runs at half speed until the machine's has \
+                 caught up; meanwhile claims last up to twice as long"
+            );
+        } else if was_far && !self.0 {
+            tracing::info!(ahead_seconds, "this machine's clock has caught up with the store's");
+        }
+        self.0 && !was_far
     }
 }
 

@@ -83,7 +83,7 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
     wait::until("40 callbacks, answered", PATIENCE, async || {
         let counts = stack.ask(3, "/__control/counts").await?;
         ensure!(counts["total"] == 40 && counts["max_per_call"] == 1, "{counts}");
-        let calls = stack.ask(2, "/v1/calls?limit=500&state=answered").await?;
+        let calls = stack.ask(2, "/v1/calls?limit=500&state=delivered").await?;
         let answered = calls["calls"].as_array().map_or(0, Vec::len);
         ensure!(answered == 40, "{answered} answered");
         Ok(())
@@ -157,14 +157,14 @@ async fn the_data_outlives_the_containers() -> Result<()> {
     stack.run(&["up", "--detach", "--no-build", "gateway"])?;
     stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
     let of_before = wait::until("5 calls, answered", PATIENCE, async || {
-        let calls = stack.ask(2, "/v1/calls?state=answered").await?;
+        let calls = stack.ask(2, "/v1/calls?state=delivered").await?;
         ensure!(calls["calls"].as_array().is_some_and(|calls| calls.len() == 5), "{calls}");
         Ok(calls)
     })
     .await?;
     stack.run(&["down"])?;
     stack.run(&["up", "--detach", "--no-build", "gateway"])?;
-    ensure!(stack.ask(2, "/v1/calls?state=answered").await? == of_before, "other calls than before");
+    ensure!(stack.ask(2, "/v1/calls?state=delivered").await? == of_before, "other calls than before");
     // Pushed again after the restart: known, and nobody is called back for it.
     stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
     let counts = stack.ask(3, "/__control/counts").await?;

@@ -64,8 +64,8 @@ async fn every_row_has_its_answer(mode: HeadersMode) -> Result<()> {
     world.push(&cdrs(700, 1)).await?;
     let calls = wait::until("every call to have its outcome", PATIENCE, async || {
         let calls = world.store.calls("").await?;
-        let pending = calls.iter().filter(|call| call.state != CallState::Answered).count();
-        ensure!(pending == 0, "{pending} of {} calls are not answered", calls.len());
+        let pending = calls.iter().filter(|call| call.state != CallState::Delivered).count();
+        ensure!(pending == 0, "{pending} of {} calls are not delivered", calls.len());
         Ok(calls)
     })
     .await?;

@@ -109,7 +109,7 @@ async fn p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown(mod
     world.gateway.stop().await?;
 
     let settled = world.settled_calls(21).await?;
-    ensure!(settled.iter().all(|call| call.state == CallState::Answered), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.state == CallState::Delivered), "{settled:?}");
     ensure!(world.business.counts().await?.max_per_call == 1);
     Ok(())
 }
@@ -231,7 +231,7 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     .await?;
     let counts = world.business.counts().await?;
     ensure!(counts.calls == pushed as u64 && counts.max_per_call == 1, "{pushed} calls, {counts:?}");
-    let answered = format!("outcomes_total{{class=\"answered\",result=\"recorded\"}} {pushed}");
+    let answered = format!("outcomes_total{{class=\"delivered\",result=\"recorded\"}} {pushed}");
     // The store counts an outcome after it has committed it.
     wait::until("the store to have counted every call as answered", PATIENCE, async || {
         let metrics = world.store.metrics().await?;

@@ -36,7 +36,7 @@ async fn p1_p3_callbacks_in_flight_survive_a_reload(mode: HeadersMode) -> Result
     ensure!(!world.store.calls("state=pending").await?.is_empty(), "nothing was in flight during the reloads");
     world.callbacks(30).await?;
     let settled = world.settled_calls(30).await?;
-    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Answered { status: 200 })), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Delivered { status: 200 })), "{settled:?}");
     let drained = wait::until("the replaced configurations to have drained", PATIENCE, async || {
         let logs = world.gateway.logs();
         let count = |event: &str| logs.iter().filter(|line| line.contains(event)).count();
@@ -140,7 +140,7 @@ async fn secrets_are_changed_under_a_running_gateway_and_no_push_or_callback_fai
     signatures.sort_unstable();
     ensure!(signatures == [1, 1, 1, 1, 2, 2, 2, 2], "signatures of the callbacks: {signatures:?}");
     let settled = world.settled_calls(8).await?;
-    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Answered { status: 200 })), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Delivered { status: 200 })), "{settled:?}");
     ensure!(world.gateway.process().pid() == workers, "the gateway is another process");
     world.ends_well().await
 }

@@ -165,7 +165,7 @@ async fn p1_what_never_reached_a_business_is_released_and_called_back_once(mode:
         ensure!(calls.len() == 2, "{} are", calls.len());
         Ok(calls)
     });
-    ensure!(settled.await?.iter().all(|call| call.outcome == Some(Outcome::Answered { status: 200 })));
+    ensure!(settled.await?.iter().all(|call| call.outcome == Some(Outcome::Delivered { status: 200 })));
     let late = release(&world, &request).await?;
     ensure!(late["released"] == 0 && late["refused"].as_array().map(Vec::len) == Some(2), "{late}");
     takes(&world, 2).await?;

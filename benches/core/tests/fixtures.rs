@@ -97,7 +97,7 @@ fn binding() -> Binding {
 /// The real store, in memory, at [`ARRIVAL`].
 async fn store() -> Result<Router> {
     let database = Database::open_in_memory().await?;
-    let clock = Clock::new(|| ARRIVAL.wall_ms);
+    let clock = Clock::new(|| ARRIVAL.wall_ms, Duration::default);
     let metrics = Arc::new(Metrics::default());
     let (writer, _task) = Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), 10_000);
     let body_limits = BodyLimits {

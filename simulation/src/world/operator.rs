@@ -24,6 +24,7 @@ impl World<'_> {
         if self.strikes(Fault::ClockJumped) {
             self.jump();
         }
+        self.may_reconcile()?;
         if self.strikes(Fault::StoreDown) {
             let pause = self.random.pick([10, 1_000, 10_000, 60_000, 600_000, 7_200_000]);
             self.store_down();

@@ -14,8 +14,9 @@ use super::works::Works;
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::promise::{Promise, Step, Stop};
-use crate::store::{Store, StoreAnswer, StoreRequest};
+use crate::promise::{Promise, Step, Stop, check};
+use crate::scenario::Variant;
+use crate::store::{MachineTime, Store, StoreAnswer, StoreRequest};
 
 /// See the [module](self).
 pub struct StoreSide<'s> {
@@ -54,15 +55,30 @@ impl<'s> StoreSide<'s> {
             works: Works::default(),
         }
     }
+
+    /// The time at its machine.
+    pub fn time(&self, elapsed_ms: u64) -> MachineTime {
+        MachineTime { wall_ms: wall(elapsed_ms, self.wall_offset), elapsed_ms }
+    }
+
+    /// Empties it: a run begins.
+    pub fn begin(&self, elapsed_ms: u64) -> Result<(), Stop> {
+        Ok(self.store.begin(self.time(elapsed_ms))?)
+    }
+
+    /// What the real store answers.
+    pub fn serve_now(&self, requests: &[StoreRequest<'_>], elapsed_ms: u64) -> Result<Vec<StoreAnswer>, Stop> {
+        Ok(self.store.serve(requests, self.time(elapsed_ms))?)
+    }
 }
 
 impl World<'_> {
     pub(super) fn register_bindings(&mut self) -> Step {
-        let now = self.store_wall();
         for (id, row) in &self.scenario.bindings {
             let path = format!("{}/{id}", paths::BINDINGS);
             let body = serde_json::to_vec(row).map_err(anyhow::Error::from)?;
-            let answers = self.store.store.serve(&[StoreRequest { method: "PUT", path: &path, body: &body }], now)?;
+            let request = StoreRequest { method: "PUT", path: &path, body: &body };
+            let answers = self.store.serve_now(&[request], self.now)?;
             if !answers.iter().all(|answer| (200..300).contains(&answer.status)) {
                 return Err(Stop::Failed(anyhow::anyhow!("a binding was refused: {answers:?}")));
             }
@@ -71,13 +87,13 @@ impl World<'_> {
     }
 
     /// The time as the store knows it.
-    pub(super) fn store_wall(&self) -> i64 {
-        wall(self.now, self.store.wall_offset)
+    pub(super) fn store_now(&self) -> i64 {
+        self.store.store.now_ms(self.store.time(self.now))
     }
 
     /// A call as the store shows it now.
     pub(super) fn view(&self, call_id: &str) -> Result<Option<CallView>, Stop> {
-        self.store_view_at(call_id, self.store_wall())
+        self.store_view_at(call_id, self.store_now())
     }
 
     /// A call as the store shows it at that moment, epoch milliseconds.
@@ -199,7 +215,7 @@ impl World<'_> {
                 Some(StoreRequest { method: "POST", path: letter.path, body })
             })
             .collect();
-        let mut served = self.store.store.serve(&requests, self.store_wall())?.into_iter();
+        let mut served = self.store.serve_now(&requests, self.now)?.into_iter();
         let mut answers = Vec::new();
         for (letter, (body, added)) in letters.iter().zip(bodies) {
             let answer = body.and_then(|_| served.next());
@@ -327,12 +343,22 @@ impl World<'_> {
         self.progressed_at = now;
         for call_id in claimed(&answer.body) {
             note!(self, "store: call {call_id} is claimed");
+            self.check_time_to_live(&call_id)?;
             self.truth.call(&call_id).claimed_at.get_or_insert(now);
             if letter.asker == Asker::Nobody {
                 self.call_back_besides(&call_id);
             }
         }
         Ok(())
+    }
+
+    /// P3: whatever the clock of its gateway shows, a claim lasts for what the gateway is configured to ask for.
+    fn check_time_to_live(&self, call_id: &str) -> Step {
+        let Some(view) = self.store.store.call(call_id, self.store_now())? else { return Ok(()) };
+        let left = view.claim_deadline.saturating_sub(self.store_now());
+        let asked_for = |variant: &Variant| variant.config.store.claim_deadline_ms == left.unsigned_abs();
+        let is_right = self.scenario.variants.iter().any(asked_for);
+        check(Promise::P3Accounted, left > 0 && is_right, || format!("the claim of call {call_id} lasts {left} ms"))
     }
 
     /// What may happen to the answer to a batch that is otherwise right.
@@ -414,7 +440,7 @@ impl World<'_> {
         let mut in_time = Vec::new();
         for report in batch.outcomes {
             let view = self.view(&report.call_id)?;
-            if view.is_none_or(|view| view.claim_deadline >= self.store_wall()) {
+            if view.is_none_or(|view| view.claim_deadline >= self.store_now()) {
                 in_time.push(report);
             }
         }
@@ -425,7 +451,7 @@ impl World<'_> {
         if in_time.is_empty() {
             in_time.extend((0..before).map(|_| {
                 let push_id = PushId::from_bytes([0; 16]);
-                let outcome = Outcome::Answered { status: 200 };
+                let outcome = Outcome::Delivered { status: 200 };
                 OutcomeReport { call_id: "left-out".to_owned(), push_id, outcome, duration_ms: None }
             }));
         }

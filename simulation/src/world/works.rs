@@ -328,7 +328,7 @@ impl World<'_> {
 
     fn hand_out(&mut self, letter: &Letter) -> Result<Vec<u8>, Stop> {
         let request: WorkRequest = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
-        let (now_ms, to_two) = (self.store_wall(), self.mutates(Mutation::WorkGrantedToTwo));
+        let (now_ms, to_two) = (self.store_now(), self.mutates(Mutation::WorkGrantedToTwo));
         self.store.works.waiting(self.now);
         let calls = self.store.works.take(&request, now_ms, to_two);
         let most = usize::try_from(request.most).unwrap_or(usize::MAX);
@@ -354,6 +354,11 @@ impl World<'_> {
 }
 
 impl Works {
+    /// Whether the call waits, or once waited.
+    pub fn knows(&self, call_id: &str) -> bool {
+        self.all.contains_key(call_id)
+    }
+
     /// Takes the outcome of a work; `false` where the call is none.
     fn report(&mut self, report: &OutcomeReport, added: &mut OutcomesAnswer) -> bool {
         let Some(work) = self.all.get_mut(&report.call_id) else { return false };

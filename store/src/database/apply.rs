@@ -200,8 +200,8 @@ fn apply_calls<T: Transaction>(
             later_cdrs.note(index, work, call, holder.recorded, now_ms);
             match holder.standing {
                 Standing::Granted { push_id, has_outcome: false } if push_id == work.push_id && first_mention => {
-                    if holder.recorded.is_none() && matches!(call.lasts, super::work::Lasts::For(_)) {
-                        let claim_deadline = call.lasts.deadline(now_ms);
+                    if holder.recorded.is_none() {
+                        let claim_deadline = now_ms.saturating_add_unsigned(call.ttl_ms);
                         let call_id = call.call_id.as_str();
                         renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
                     }
@@ -273,7 +273,7 @@ impl Prepared<'_> {
             call: self.call,
             push_id: if matches!(self.start, Start::Held { .. }) { NOBODY } else { self.work.push_id },
             received_at: self.work.received.at(now_ms),
-            claim_deadline: self.call.lasts.deadline(now_ms),
+            claim_deadline: now_ms.saturating_add_unsigned(self.call.ttl_ms),
             ak: self.ak.as_deref(),
             record: self.record.get(),
         }

@@ -28,7 +28,7 @@ pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, Wa
 use transaction::ReadEngine;
 pub(crate) use work::SCHEMES;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, ImportDone, ImportWork, Lasts, NewCall, NotKept, NotReleasable,
+    BindingDone, BindingWork, CallDone, CallWork, ImportDone, ImportWork, NewCall, NotKept, NotReleasable,
     OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness,
     Received, ReleaseResult, ReleaseWork, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work,
     WorksDone,
@@ -257,16 +257,27 @@ impl Database {
     /// Commits `works` durably, in one transaction if it can, and fills in what each came to; one that cannot be stored does not harm
     /// the others. The result of a work that nobody waits for any more stays empty: it is not committed.
     ///
-    /// `now_ms` returns the time, epoch milliseconds; it is asked once the transaction is open. Blocks the thread until the disk has
-    /// it all. Returns what was dropped to keep within [`Keeping`].
-    pub fn commit(&self, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) -> Dropped {
+    /// `now_after` is given the latest time that is recorded and returns the time, which is never before it; both epoch milliseconds. It
+    /// is asked once the transaction is open. Blocks the thread until the disk has it all. Returns what was dropped to keep within
+    /// [`Keeping`].
+    pub fn commit(&self, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) -> Dropped {
         match &self.engine {
             Engine::Sqlite(sqlite) => {
                 let mut writing = sqlite.writing();
-                let dropped = group::commit(&mut *writing, works, now_ms, &self.upkeep);
+                let dropped = group::commit(&mut *writing, works, now_after, &self.upkeep);
                 writing.bring_over();
                 dropped
             }
+        }
+    }
+
+    /// The latest time that is recorded, epoch milliseconds; the earliest there is where none is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn latest_time(&self) -> Result<i64, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.latest_time().await?),
         }
     }
 

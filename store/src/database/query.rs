@@ -38,8 +38,8 @@ pub struct Since {
 /// Which calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallFilter {
-    /// As they stand when asked; `pending` and `unknown` are derived.
-    pub state: Option<CallState>,
+    /// In one of these states when asked; `pending` and `unknown` are derived. Empty: in any state.
+    pub states: Vec<CallState>,
     /// Of this business.
     pub ak: Option<String>,
     /// Of this binding.

@@ -208,6 +208,9 @@ pub(crate) struct BindingRow<'a> {
 
 /// An open write transaction.
 pub(crate) trait Transaction {
+    /// See [`Database::latest_time`](super::Database::latest_time).
+    fn latest_time(&mut self) -> Result<i64, EngineError>;
+
     /// The latest version of each binding that is registered.
     fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError>;
 
@@ -328,6 +331,9 @@ pub(crate) trait Transaction {
 
 /// The reading side of an engine. Any number of queries run at a time.
 pub(crate) trait ReadEngine {
+    /// See [`Database::latest_time`](super::Database::latest_time).
+    fn latest_time(&self) -> impl Future<Output = Result<i64, EngineError>> + Send;
+
     /// See [`Database::calls`](super::Database::calls).
     fn calls(
         &self,

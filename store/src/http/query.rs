@@ -66,11 +66,22 @@ impl<'a> Parameters<'a> {
         let Some(value) = self.find(name) else { return Ok(None) };
         match words.iter().find(|(word, _)| *word == value) {
             Some((_, meaning)) => Ok(Some(*meaning)),
-            None => {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                Err(invalid(name, &format!("not one of {}", words.join(", "))))
-            }
+            None => Err(not_one_of(name, words)),
         }
+    }
+
+    /// Some of several words, separated by commas; none where the parameter is not there. Words of `old` are taken as well, and a
+    /// refusal does not name them.
+    ///
+    /// # Errors
+    /// 400 where one is none of them.
+    pub fn all_of<T: Copy>(&self, name: &str, words: &[(&str, T)], old: &[(&str, T)]) -> Result<Vec<T>, Refusal> {
+        let Some(values) = self.find(name) else { return Ok(Vec::new()) };
+        let meaning = |value: &str| {
+            let known = words.iter().chain(old).find(|(word, _)| *word == value);
+            known.map(|(_, meaning)| *meaning).ok_or_else(|| not_one_of(name, words))
+        };
+        values.split(',').map(meaning).collect()
     }
 
     /// A moment, epoch milliseconds.
@@ -113,6 +124,11 @@ const MEANT_AS_SECONDS: RangeInclusive<i64> = 1_000_000_000..=99_999_999_999;
 pub fn seconds_taken_for_milliseconds(moment: i64) -> Option<&'static str> {
     let hint = "looks like epoch seconds; give epoch milliseconds, which is the number multiplied by 1000";
     MEANT_AS_SECONDS.contains(&moment).then_some(hint)
+}
+
+fn not_one_of<T>(name: &str, words: &[(&str, T)]) -> Refusal {
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    invalid(name, &format!("not one of {}", words.join(", ")))
 }
 
 /// The problem of one parameter.

@@ -80,7 +80,8 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
     let not_releasable = match filter.state {
         CallState::NotSent | CallState::Skipped => None,
         CallState::Pending => Some(NotReleasable::Pending),
-        CallState::Answered => Some(NotReleasable::Answered),
+        CallState::Delivered => Some(NotReleasable::Delivered),
+        CallState::Rejected => Some(NotReleasable::Rejected),
         CallState::MaybeSent => Some(NotReleasable::MaybeSent),
         CallState::Unknown => Some(NotReleasable::Unknown),
         CallState::Waiting => Some(NotReleasable::WaitsForBinding),
@@ -104,7 +105,7 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
         check_text(name, text.as_deref())?;
     }
     let filter = CallFilter {
-        state: Some(*state),
+        states: vec![*state],
         ak: ak.clone(),
         subscription_id: subscription_id.clone(),
         app_key: app_key.clone(),
@@ -145,8 +146,13 @@ fn refusal(why: NotReleasable) -> Refusal {
             "the call is `unknown`: its callback may have reached the business, and a second one could be a repetition. The business \
              looks whether it has the `webhook-id`; if not, it takes the record from GET /v1/calls/{callId}"
         }
-        NotReleasable::Answered => {
-            "the call is `answered`: the business has had its callback. It can take the record from GET /v1/calls/{callId}"
+        NotReleasable::Delivered => {
+            "the call is `delivered`: the business has had its callback. It can take the record from GET /v1/calls/{callId}"
+        }
+        NotReleasable::Rejected => {
+            "the call is `rejected`: a reply came with the status in `outcome.status`, and nobody can tell whether the business or a \
+             proxy before it replied, so a second callback could be a repetition. The business looks whether it has the `webhook-id`; \
+             if not, it takes the record from GET /v1/calls/{callId}"
         }
         NotReleasable::MaybeSent => {
             "the call is `maybe_sent`: its callback may have reached the business, and a second one could be a repetition. The \

@@ -4,6 +4,7 @@
 mod batches;
 mod bindings;
 mod claims;
+mod clocks;
 mod crowded;
 mod data_file;
 mod document;

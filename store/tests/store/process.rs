@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -174,6 +174,30 @@ async fn p2_what_was_answered_survives_a_kill_in_the_midst_of_pushes() {
         assert_eq!(process.push(PUSH_2, session).await["verdict"], "duplicate");
         assert_eq!(&process.push(PUSH_1, session).await, claim);
     }
+}
+
+#[tokio::test]
+async fn p3_the_time_of_a_stop_is_recorded_and_the_next_start_goes_on_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("store.sqlite3");
+    let process = Process::start(&data, &[]).await;
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    process.stop().await;
+    let file = rusqlite::Connection::open(&data).unwrap();
+    let recorded: i64 = file.query_row("SELECT checked_at FROM readiness", [], |row| row.get(0)).unwrap();
+    assert!(i128::from(recorded) >= i128::try_from(before).unwrap());
+
+    // As if the clock had been an hour ahead then.
+    let ahead = recorded + 3_600_000;
+    file.execute("UPDATE readiness SET checked_at = ?1", [ahead]).unwrap();
+    drop(file);
+    let process = Process::start(&data, &[]).await;
+    process.push(PUSH_1, "after").await;
+    let path = format!("/v1/calls/{}", call_id("after"));
+    let (_, view) = process.request("GET", &path, &json!(null)).await.unwrap();
+    assert!(view["recordedAt"].as_i64().unwrap() >= ahead, "{view}");
+    let log = process.stop().await;
+    assert_eq!(log.matches("this machine's clock was set back").count(), 1, "{log}");
 }
 
 #[tokio::test]

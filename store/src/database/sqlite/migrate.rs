@@ -7,12 +7,13 @@ use super::describe;
 
 /// The tables, in the order in which they came to be. A migration that was released is never edited, and adds only: the release before
 /// it must run on its tables.
-pub(super) const MIGRATIONS: [(i64, &str); 5] = [
+pub(super) const MIGRATIONS: [(i64, &str); 6] = [
     (1, include_str!("../../../migrations/sqlite/0001_calls_bindings_parked_events.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_texts_of_cdrs.sql")),
     (3, include_str!("../../../migrations/sqlite/0003_waiting_calls.sql")),
     (4, include_str!("../../../migrations/sqlite/0004_versions_replays_event_bytes.sql")),
     (5, include_str!("../../../migrations/sqlite/0005_paused_businesses.sql")),
+    (6, include_str!("../../../migrations/sqlite/0006_undelivered_calls.sql")),
 ];
 
 /// The one version that is recorded the way 0.1.0 did it, which refuses a file where there is another one.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
-use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
+use privatenumber_contract::{OutcomeReport, Private, PushId, ReportedOutcome, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
@@ -156,6 +156,10 @@ pub(super) fn cdr_text_id(call_number: i64) -> i64 {
 }
 
 impl Transaction for SqliteTransaction<'_> {
+    fn latest_time(&mut self) -> Result<i64, EngineError> {
+        Ok(self.prepare(read::LATEST_TIME)?.query_row([], |row| row.get(0))?)
+    }
+
     fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError> {
         let connection = self.connection()?;
         let mut statement = connection.prepare_cached(read::BINDING)?;
@@ -328,10 +332,11 @@ impl Transaction for SqliteTransaction<'_> {
         let mut statement = self.prepare(WRITE_OUTCOME)?;
         let mut written = Vec::with_capacity(reports.len());
         for report in reports {
-            let outcome = read::outcome_text(&report.outcome)?;
+            let text = read::outcome_text(&report.outcome)?;
+            let outcome = ReportedOutcome::from(report.outcome);
             let changed = statement.execute(params![
-                outcome_class(&report.outcome),
-                outcome,
+                outcome_class(&outcome),
+                text,
                 report.duration_ms,
                 now_ms,
                 report.call_id,
@@ -610,12 +615,12 @@ impl Hex {
     }
 }
 
-/// The class as it is on the wire.
-fn outcome_class(outcome: &Outcome) -> &'static str {
+/// The class as it is on the wire, and as a store of 0.1.0 knows it.
+const fn outcome_class(outcome: &ReportedOutcome) -> &'static str {
     match outcome {
-        Outcome::Answered { .. } => "answered",
-        Outcome::NotSent { .. } => "not_sent",
-        Outcome::MaybeSent { .. } => "maybe_sent",
-        Outcome::Skipped { .. } => "skipped",
+        ReportedOutcome::Answered { .. } => "answered",
+        ReportedOutcome::NotSent { .. } => "not_sent",
+        ReportedOutcome::MaybeSent { .. } => "maybe_sent",
+        ReportedOutcome::Skipped { .. } => "skipped",
     }
 }
