@@ -92,7 +92,7 @@ async fn p1_a_push_under_captured_headers_is_parked_until_an_operator_releases_i
     let callbacks = world.callbacks(2).await?;
     ensure!(callbacks[1].webhook_id.as_ref() == replay.call_ids.first(), "another call was called back");
     wait::until("both calls to be answered", PATIENCE, async || {
-        let answered = world.store.calls("state=answered").await?.len();
+        let answered = world.store.calls("state=delivered").await?.len();
         ensure!(answered == 2, "{answered} are");
         Ok(())
     })

@@ -92,8 +92,8 @@ async fn p1_a_held_call_is_called_back_once_when_its_binding_comes(mode: Headers
     ensure!(callbacks[0].record_valid, "not the 26 fields");
     ensure!((record.id, &record.remark, &record.ak) == (binding.id, &binding.remark, &binding.ak), "{record:?}");
     ensure!(record.bind_time == binding.bind_time && record.session_id.as_ref() == Some(&calls[0].session_id));
-    let answered = only_call(&world, "answered").await?;
-    ensure!(answered.record == record, "the business saw another record than the store has");
+    let delivered = only_call(&world, "delivered").await?;
+    ensure!(delivered.record == record, "the business saw another record than the store has");
 
     // Huawei pushes it again, and whoever registers the binding again, too.
     world.push(&calls).await?;
@@ -161,7 +161,7 @@ async fn p1_what_never_reached_a_business_is_released_and_called_back_once(mode:
     let callbacks = world.callbacks(2).await?;
     ensure!(callbacks.iter().all(|callback| callback.record().is_ok_and(|record| record.id == binding.id)));
     let settled = wait::until("both to be answered", PATIENCE, async || {
-        let calls = world.store.calls("state=answered").await?;
+        let calls = world.store.calls("state=delivered").await?;
         ensure!(calls.len() == 2, "{} are", calls.len());
         Ok(calls)
     });
@@ -289,7 +289,7 @@ async fn p1_imported_cdrs_are_called_back_once(mode: HeadersMode) -> Result<()> 
     }
     world.callbacks(20).await?;
     let settled = wait::until("all to be answered", PATIENCE, async || {
-        let calls = world.store.calls("state=answered").await?;
+        let calls = world.store.calls("state=delivered").await?;
         ensure!(calls.len() == 20, "{} are", calls.len());
         Ok(calls)
     });
