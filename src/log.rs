@@ -176,7 +176,7 @@ pub fn line(event: &Event, not_logged: u64, config: &Config) -> String {
     serde_json::to_string(&Line { event, ak, cluster, not_logged }).unwrap_or_default()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+#[cfg_attr(not(target_arch = "wasm32"), expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references"))]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
