@@ -58,7 +58,7 @@ impl Outcome {
 }
 
 /// An outcome as filters report it, and as a store keeps it so that 0.1.0 can read it: every reply of a business is `answered`,
-/// whatever its status. Reading accepts `delivered` and `rejected` too.
+/// whatever its status, and no reason is one that 0.1.0 does not know. Reading accepts `delivered`, `rejected` and every reason too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "class", rename_all = "snake_case")]
 pub enum ReportedOutcome {
@@ -70,8 +70,11 @@ pub enum ReportedOutcome {
     },
     /// As [`Outcome::NotSent`].
     NotSent {
-        /// Why.
+        /// Why; `overflow` for [`NotSent::QueueFull`], which 0.1.0 does not know.
         reason: NotSent,
+        /// Whether it is [`NotSent::QueueFull`].
+        #[serde(rename = "queueFull", default, skip_serializing_if = "std::ops::Not::not")]
+        queue_full: bool,
     },
     /// As [`Outcome::MaybeSent`].
     MaybeSent {
@@ -89,7 +92,8 @@ impl From<ReportedOutcome> for Outcome {
     fn from(reported: ReportedOutcome) -> Self {
         match reported {
             ReportedOutcome::Answered { status } => Self::of_status(status),
-            ReportedOutcome::NotSent { reason } => Self::NotSent { reason },
+            ReportedOutcome::NotSent { queue_full: true, .. } => Self::NotSent { reason: NotSent::QueueFull },
+            ReportedOutcome::NotSent { reason, queue_full: false } => Self::NotSent { reason },
             ReportedOutcome::MaybeSent { reason } => Self::MaybeSent { reason },
             ReportedOutcome::Skipped { reason } => Self::Skipped { reason },
         }
@@ -100,7 +104,10 @@ impl From<Outcome> for ReportedOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Delivered { status } | Outcome::Rejected { status } => Self::Answered { status },
-            Outcome::NotSent { reason } => Self::NotSent { reason },
+            Outcome::NotSent { reason: NotSent::QueueFull } => {
+                Self::NotSent { reason: NotSent::Overflow, queue_full: true }
+            }
+            Outcome::NotSent { reason } => Self::NotSent { reason, queue_full: false },
             Outcome::MaybeSent { reason } => Self::MaybeSent { reason },
             Outcome::Skipped { reason } => Self::Skipped { reason },
         }
@@ -224,6 +231,10 @@ mod tests {
             (Outcome::of_status(200), r#"{"class":"answered","status":200}"#),
             (Outcome::of_status(502), r#"{"class":"answered","status":502}"#),
             (Outcome::NotSent { reason: NotSent::Overflow }, r#"{"class":"not_sent","reason":"overflow"}"#),
+            (
+                Outcome::NotSent { reason: NotSent::QueueFull },
+                r#"{"class":"not_sent","reason":"overflow","queueFull":true}"#,
+            ),
         ] {
             let report = report(outcome);
             let written = serde_json::to_string(&report).unwrap();

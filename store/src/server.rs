@@ -68,7 +68,11 @@ pub async fn run(
         opened = Database::open(&settings.data, &options) => opened?.keeping(settings.keeping()),
         () = stop.as_mut() => return Ok(()),
     };
-    clock.now_after(database.latest_time().await?);
+    match database.latest_time().await {
+        Ok(latest) => drop(clock.now_after(latest)),
+        // It serves, is not ready, and says why to whoever asks.
+        Err(error) => tracing::error!(%error, "the database cannot be read"),
+    }
     let tls = settings.tls().map(Tls::load).transpose()?.map(Arc::new);
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)

@@ -76,7 +76,7 @@ async fn p1_a_released_import_is_called_back_once_however_often_it_comes() {
     store.report(&call_id("s1"), WORKER_1, answered(200)).await;
     assert_eq!(import(&store, request).await, [already_there("s1"), already_there("s1")]);
     assert_eq!(store.take(WORKER_2, 10).await["calls"], json!([]));
-    assert_eq!(store.call(&call_id("s1")).await["state"], "answered");
+    assert_eq!(store.call(&call_id("s1")).await["state"], "delivered");
     assert_eq!(metric(&store, "privatenumber_store_imports_total{result=\"imported\"}"), 1.0);
     assert_eq!(metric(&store, "privatenumber_store_imports_total{result=\"already_there\"}"), 5.0);
 }
