@@ -63,7 +63,7 @@ const fn store(name: &'static str) -> Selection {
 }
 
 /// All attacks. `docs/security.md` lists the same, see the test below.
-const ATTACKS: [Attack; 16] = [
+const ATTACKS: [Attack; 23] = [
     Attack {
         name: "slow-headers",
         what: "3,000 connections send headers with a valid digest and no body",
@@ -108,6 +108,16 @@ const ATTACKS: [Attack; 16] = [
         tests: &[stories("once::p1_")],
     },
     Attack {
+        name: "captured-headers",
+        what: "the headers of one push with the body of another, reported or parked",
+        tests: &[stories("replays::p1_")],
+    },
+    Attack {
+        name: "log-flood",
+        what: "thousands of pushes without credentials: one line a second for each reason",
+        tests: &[stories("observability::p6_strangers_fill_no_disk_with_log_lines")],
+    },
+    Attack {
         name: "odd-cdrs",
         what: "values that cannot be used, GBK, a call twice in one push",
         tests: &[stories("odd_cdrs::")],
@@ -118,9 +128,21 @@ const ATTACKS: [Attack; 16] = [
         tests: &[stories("outcomes::p4_a_business_that_hangs_delays_nobody_else")],
     },
     Attack {
+        name: "hanging-businesses",
+        what: "three of four businesses of one application never answer: the fourth is called back",
+        tests: &[stories("slow_businesses::p4_three_businesses_that_hang_do_not_close_the_gateway_for_a_fourth")],
+    },
+    Attack {
         name: "business-of-megabytes",
         what: "a business answers with megabytes",
         tests: &[hostile("false_business::")],
+    },
+    Attack {
+        name: "endless-answers",
+        what: "answers of a business never end: memory stays within what the configuration states",
+        tests: &[stories(
+            "slow_businesses::p6_answers_of_businesses_that_never_end_take_no_more_than_the_configuration_states",
+        )],
     },
     Attack {
         name: "false-store",
@@ -150,8 +172,23 @@ const ATTACKS: [Attack; 16] = [
     },
     Attack {
         name: "stores-file",
-        what: "the store's file is locked, foreign, newer, or readable by others",
-        tests: &[store("failures::")],
+        what: "the store's file is removed, replaced, damaged, foreign, newer, used twice, or readable by others",
+        tests: &[store("failures::"), store("data_file::")],
+    },
+    Attack {
+        name: "clocks",
+        what: "clocks are ahead, behind, and set back, on either side",
+        tests: &[store("clocks::")],
+    },
+    Attack {
+        name: "rejecting-proxy",
+        what: "a proxy before the business answers 502, 503, 429, 404, 302: reconciliation finds the calls",
+        tests: &[stories("outcomes::p3_reconciliation_finds_what_a_proxy_before_the_business_rejected")],
+    },
+    Attack {
+        name: "missing-flag",
+        what: "Envoy is not told to show the bodies of pushes",
+        tests: &[stories("flag::")],
     },
 ];
 
