@@ -51,6 +51,14 @@ pub struct Figures {
     pub held: u64,
     /// Calls that an operator released.
     pub released: u64,
+    /// Of these, calls that had been skipped.
+    pub skipped_released: u64,
+    /// Calls that were made of parked CDRs.
+    pub parked_released: u64,
+    /// Calls whose binding came while they waited for it.
+    pub holds_ended_early: u64,
+    /// The longest time that a work waited for a worker once it was due and the faults were over, milliseconds.
+    pub latest_work_ms: u64,
     /// Requests for works that were repeated.
     pub works_asked_again: u64,
     /// Works that the store handed out.
@@ -82,6 +90,10 @@ impl Figures {
         self.asked_again += other.asked_again;
         self.held += other.held;
         self.released += other.released;
+        self.skipped_released += other.skipped_released;
+        self.parked_released += other.parked_released;
+        self.holds_ended_early += other.holds_ended_early;
+        self.latest_work_ms = self.latest_work_ms.max(other.latest_work_ms);
         self.works_taken += other.works_taken;
         self.works_asked_again += other.works_asked_again;
         self.route_retries += other.route_retries;
@@ -121,8 +133,12 @@ impl fmt::Display for Figures {
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
         line("calls held for a binding", self.held)?;
+        line("  whose binding came meanwhile", self.holds_ended_early)?;
         line("calls released", self.released)?;
+        line("  that had been skipped", self.skipped_released)?;
+        line("calls made of parked CDRs", self.parked_released)?;
         line("works handed out, repetitions included", self.works_taken)?;
+        line("  waited for a worker at most, milliseconds, the faults being over", self.latest_work_ms)?;
         line("requests for works repeated", self.works_asked_again)?;
         line("callbacks that left", self.departures)?;
         line("callbacks that reached a business", self.callbacks)?;

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
-use privatenumber_contract::{CallView, ParkedView, paths};
+use privatenumber_contract::{CallDetail, ParkedView, paths};
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{Database, Keeping, Page};
 use privatenumber_store::http::body::BodyLimits;
@@ -118,8 +118,8 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>> {
-        Ok(self.runtime.block_on(self.database.call(call_id, now_ms))?.map(|detail| detail.call))
+    pub fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>> {
+        Ok(self.runtime.block_on(self.database.call(call_id, now_ms))?)
     }
 
     /// The parked CDRs, newest first, `limit` at most.

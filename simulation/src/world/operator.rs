@@ -107,7 +107,10 @@ impl World<'_> {
         note!(self, "the clock of machine {machine} jumps by {by} ms");
         match self.gateways.get_mut(machine) {
             Some(gateway) => gateway.wall_offset += by,
-            None => self.store.wall_offset += by,
+            None => {
+                self.store.wall_offset += by;
+                self.store.latest_offset = self.store.latest_offset.max(self.store.wall_offset);
+            }
         }
     }
 
@@ -118,6 +121,8 @@ impl World<'_> {
         self.progressed_at = self.now;
         self.store.refuses_batches = None;
         self.store.hangs_until = 0;
+        // Set back by a day, the store's clock would let calls wait a day longer for their bindings.
+        self.store.wall_offset = self.store.latest_offset;
         for root in self.roots.values() {
             root.host.refusal_rate.set(0);
         }

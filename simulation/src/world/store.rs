@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use privatenumber_contract::{
-    CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, PushBatch, PushBatchAnswer, PushId, PushResult, PushVerdict,
-    paths,
+    CallDetail, CallResult, CallVerdict, CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, PushAnswer, PushBatch,
+    PushBatchAnswer, PushId, PushResult, PushVerdict, paths,
 };
 use serde_json::{Map, Value, json};
 
 use super::event::{Asker, Event, Letter, Reply};
 use super::gateway::{all_refused, claimed};
-use super::works::Works;
+use super::requests::Request;
+use super::works::granted;
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -35,8 +36,12 @@ pub struct StoreSide<'s> {
     pub hangs_until: u64,
     /// The answer to an earlier batch.
     earlier_answer: Option<Vec<u8>>,
-    /// Calls that wait for a worker.
-    pub works: Works,
+    /// The answer to an earlier request for works.
+    pub earlier_works: Option<Vec<u8>>,
+    /// What operators and businesses ask for, which waits for the next commit.
+    pub requests: Vec<Request>,
+    /// The furthest its wall clock was ever ahead.
+    pub latest_offset: i64,
 }
 
 impl<'s> StoreSide<'s> {
@@ -51,7 +56,9 @@ impl<'s> StoreSide<'s> {
             refuses_works_until: 0,
             hangs_until: 0,
             earlier_answer: None,
-            works: Works::default(),
+            earlier_works: None,
+            requests: Vec::new(),
+            latest_offset: 0,
         }
     }
 }
@@ -59,13 +66,14 @@ impl<'s> StoreSide<'s> {
 impl World<'_> {
     pub(super) fn register_bindings(&mut self) -> Step {
         let now = self.store_wall();
-        for (id, row) in &self.scenario.bindings {
-            let path = format!("{}/{id}", paths::BINDINGS);
-            let body = serde_json::to_vec(row).map_err(anyhow::Error::from)?;
+        for binding in self.scenario.bindings.iter().filter(|binding| binding.comes_at == Some(0)) {
+            let path = format!("{}/{}", paths::BINDINGS, binding.id);
+            let body = serde_json::to_vec(&binding.row).map_err(anyhow::Error::from)?;
             let answers = self.store.store.serve(&[StoreRequest { method: "PUT", path: &path, body: &body }], now)?;
             if !answers.iter().all(|answer| (200..300).contains(&answer.status)) {
                 return Err(Stop::Failed(anyhow::anyhow!("a binding was refused: {answers:?}")));
             }
+            self.truth.bound.insert(binding.id.clone());
         }
         Ok(())
     }
@@ -82,14 +90,25 @@ impl World<'_> {
 
     /// A call as the store shows it at that moment, epoch milliseconds.
     pub(super) fn store_view_at(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, Stop> {
-        let mut view = self.store.store.call(call_id, now_ms)?;
-        if let Some(view) = &mut view {
-            self.store.works.show(view, now_ms);
-        }
+        let mut view = self.store.store.call(call_id, now_ms)?.map(|detail| detail.call);
         if let (Some(view), Some(overwritten)) = (&mut view, self.truth.overwritten.get(call_id)) {
             view.outcome = Some(*overwritten);
         }
         Ok(view)
+    }
+
+    /// A call with its history as the store shows it now.
+    pub(super) fn detail(&self, call_id: &str) -> Result<Option<CallDetail>, Stop> {
+        Ok(self.store.store.call(call_id, self.store_wall())?)
+    }
+
+    /// The CDRs of this run that are parked, and the numbers they have in the store.
+    pub(super) fn parked_cdrs(&self) -> Result<Vec<(usize, i64)>, Stop> {
+        let limit = u32::try_from(self.scenario.cdrs.len()).unwrap_or(u32::MAX);
+        let parked = self.store.store.parked(limit)?;
+        let number = |text: &str| parked.iter().find(|known| known.raw.expose() == text).map(|known| known.number);
+        let cdrs = self.scenario.cdrs.iter().enumerate();
+        Ok(cdrs.filter_map(|(index, cdr)| Some((index, number(&cdr.text)?))).collect())
     }
 
     /// Whether the CDR's text is parked.
@@ -163,6 +182,12 @@ impl World<'_> {
         }
         note!(self, "store: request to {} of {:?} waits for a commit", letter.path, letter.asker);
         self.store.waiting.push(letter);
+        self.commit_soon();
+        Ok(())
+    }
+
+    /// What waits will be committed.
+    pub(super) fn commit_soon(&mut self) {
         if !self.store.is_committing {
             self.store.is_committing = true;
             let took = if self.strikes(Fault::StoreSlow) {
@@ -172,14 +197,14 @@ impl World<'_> {
             };
             self.after(took, Event::Commit);
         }
-        Ok(())
     }
 
     /// The real store commits what waits, all together.
     pub(super) fn commit(&mut self) -> Step {
         self.store.is_committing = false;
         let letters = std::mem::take(&mut self.store.waiting);
-        if letters.is_empty() {
+        let requests = std::mem::take(&mut self.store.requests);
+        if letters.is_empty() && requests.is_empty() {
             return Ok(());
         }
         self.figures.commits += 1;
@@ -188,23 +213,20 @@ impl World<'_> {
         let mut bodies = Vec::new();
         for letter in &letters {
             let (body, ids) = self.withhold(letter)?;
-            bodies.push(self.before_commit(letter, body)?);
+            bodies.push(body);
             withheld.push(ids);
         }
-        let requests: Vec<_> = letters
-            .iter()
-            .zip(&bodies)
-            .filter_map(|(letter, (body, _))| {
-                let body = body.as_deref()?;
-                Some(StoreRequest { method: "POST", path: letter.path, body })
-            })
-            .collect();
-        let mut served = self.store.store.serve(&requests, self.store_wall())?.into_iter();
-        let mut answers = Vec::new();
-        for (letter, (body, added)) in letters.iter().zip(bodies) {
-            let answer = body.and_then(|_| served.next());
-            answers.push(self.after_commit(letter, added, answer)?);
+        let (alone, together): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::reads_first);
+        let sent = letters.iter().zip(&bodies);
+        let sent = sent.map(|(letter, body)| StoreRequest { method: "POST", path: letter.path, body });
+        let sent: Vec<_> = sent.chain(together.iter().map(Request::as_sent)).collect();
+        let mut answers = self.store.store.serve(&sent, self.store_wall())?;
+        let mut answered: Vec<_> = together.into_iter().zip(answers.split_off(letters.len())).collect();
+        for request in alone {
+            let answer = self.store.store.serve(&[request.as_sent()], self.store_wall())?;
+            answered.extend(answer.into_iter().map(|answer| (request.clone(), answer)));
         }
+        self.requests_committed(&answered)?;
         self.mutate_group(&letters, &mut answers)?;
         for ((letter, mut answer), withheld) in letters.iter().zip(answers).zip(withheld) {
             note!(self, "store: {} of {:?} comes to {}", letter.path, letter.asker, answer.status);
@@ -214,7 +236,7 @@ impl World<'_> {
             }
             match letter.path {
                 paths::OUTCOMES => self.outcomes_committed(letter)?,
-                paths::WORK_TAKE => {}
+                paths::WORK_TAKE => self.works_committed(letter, &mut answer)?,
                 _ => self.pushes_committed(letter, &answer)?,
             }
             if letter.path == paths::PUSH_BATCHES {
@@ -300,8 +322,13 @@ impl World<'_> {
             }
             let known = |push_id: &PushId| self.truth.committed.contains(push_id);
             match self.mutation {
-                Some(Mutation::ClaimGrantedToTwoPushes) => self.grant_again(answer, |_| true)?,
-                Some(Mutation::GroupNotDeduplicated) => self.grant_again(answer, |id| of_group.contains(id))?,
+                Some(Mutation::ClaimGrantedToTwoPushes) => self.grant_again(letter, answer, |_, _| Ok(true))?,
+                Some(Mutation::GroupNotDeduplicated) => {
+                    self.grant_again(letter, answer, |id, _| Ok(of_group.contains(id)))?;
+                }
+                Some(Mutation::EarlierIdNotRetired) => {
+                    self.grant_again(letter, answer, |id, push_id| self.held_before(id, push_id))?;
+                }
                 Some(Mutation::RefusedByState) if letter.push_ids.iter().any(known) => {
                     *answer = all_refused(&letter.push_ids, letter.path);
                 }
@@ -325,9 +352,11 @@ impl World<'_> {
         }
         let now = self.now;
         self.progressed_at = now;
+        for (push_id, call_id) in calls_with(CallVerdict::Held, letter, &answer.body) {
+            self.is_held_for(push_id, call_id)?;
+        }
         for call_id in claimed(&answer.body) {
-            note!(self, "store: call {call_id} is claimed");
-            self.truth.call(&call_id).claimed_at.get_or_insert(now);
+            self.claim_committed(&call_id);
             if letter.asker == Asker::Nobody {
                 self.call_back_besides(&call_id);
             }
@@ -372,18 +401,26 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What the store answers if it grants claims that others hold.
-    fn grant_again(&self, answer: &mut StoreAnswer, grants: impl Fn(&str) -> bool) -> Step {
+    /// What the store answers if it grants claims that others hold. `grants`: whether it does, by call and push.
+    fn grant_again(
+        &self,
+        letter: &Letter,
+        answer: &mut StoreAnswer,
+        grants: impl Fn(&str, &str) -> Result<bool, Stop>,
+    ) -> Step {
         let mut body: Value = serde_json::from_slice(&answer.body).map_err(anyhow::Error::from)?;
         for push in pushes_of(&mut body, "calls") {
+            let alone = letter.push_ids.first().map(ToString::to_string);
+            let push_id = push.get("pushId").and_then(Value::as_str).map(str::to_owned).or(alone).unwrap_or_default();
             let calls = push.get_mut("calls").and_then(Value::as_array_mut);
-            for call in calls.into_iter().flatten().filter(|call| call.get("verdict") == Some(&json!("duplicate"))) {
+            for call in calls.into_iter().flatten() {
+                let verdict = call.get("verdict").and_then(Value::as_str).unwrap_or_default();
                 let call_id = call.get("callId").and_then(Value::as_str).unwrap_or_default().to_owned();
-                if !grants(&call_id) {
+                if !["duplicate", "held"].contains(&verdict) || !grants(&call_id, &push_id)? {
                     continue;
                 }
-                if let Some(CallView { call_id, record, .. }) = self.view(&call_id)? {
-                    *call = json!({"verdict": "claimed", "callId": call_id, "ak": record.ak, "record": record});
+                if let Some(view) = self.view(&call_id)? {
+                    *call = granted(&view)?;
                 }
             }
         }
@@ -482,6 +519,9 @@ impl World<'_> {
     /// The store goes away: what waits for a commit is lost.
     pub(super) fn store_down(&mut self) {
         self.store.is_down = true;
+        for request in std::mem::take(&mut self.store.requests) {
+            self.request_lost(&request);
+        }
         for letter in std::mem::take(&mut self.store.waiting) {
             self.after(1, Event::ReplyArrives(letter.asker, Reply::Reset));
         }
@@ -499,6 +539,19 @@ impl World<'_> {
 /// Whether claims of pushes are asked for there.
 pub(super) fn is_claims(path: &str) -> bool {
     [paths::PUSHES, paths::PUSH_BATCHES].contains(&path)
+}
+
+/// The calls with that verdict in the answer to a push or a batch, each with its push.
+fn calls_with(verdict: CallVerdict, letter: &Letter, body: &[u8]) -> Vec<(PushId, String)> {
+    let of = |push_id: PushId, calls: &[CallResult<'_>]| -> Vec<(PushId, String)> {
+        let wanted = calls.iter().filter(|call| call.verdict == verdict);
+        wanted.map(|call| (push_id, call.call_id.to_string())).collect()
+    };
+    if let Ok(answer) = serde_json::from_slice::<PushBatchAnswer<'_>>(body) {
+        return answer.pushes.iter().flat_map(|result| of(result.push_id, &result.calls)).collect();
+    }
+    let Ok(answer) = serde_json::from_slice::<PushAnswer<'_>>(body) else { return Vec::new() };
+    letter.push_ids.first().map(|push_id| of(*push_id, &answer.calls)).unwrap_or_default()
 }
 
 /// The pushes, or what is said of them, in a body about one, which has that member, or about several.

@@ -242,7 +242,8 @@ impl World<'_> {
     fn call_back_unclaimed(&mut self, root: RootId, batch: &[usize]) {
         let calls: Vec<_> = batch.iter().filter_map(|index| self.scenario.cdrs.get(*index)?.call.clone()).collect();
         for call in calls {
-            let Some(business) = call.ak.as_deref().and_then(|ak| self.scenario.business(ak)) else { continue };
+            let ak = self.business_by_now(&call.id);
+            let Some(business) = ak.and_then(|ak| self.scenario.business(&ak)) else { continue };
             let callback = Callback {
                 sender: Some((root, u32::MAX)),
                 ak: business.ak.clone(),
