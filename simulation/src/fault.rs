@@ -93,6 +93,8 @@ faults! {
     CdrDoubled = "same CDR twice in one push",
     /// Huawei pushes again what was answered 200.
     PushRepeated = "push repeated after its 200",
+    /// A push carries the signature of an earlier one, with other CDRs.
+    SignatureReused = "signature reused for other CDRs",
     /// A gateway dies.
     GatewayKilled = "gateway killed",
     /// An operator reloads the configuration.

@@ -65,8 +65,14 @@ pub struct Figures {
     pub works_taken: u64,
     /// Times Envoy's route tried a push again.
     pub route_retries: u64,
+    /// Pushes that Huawei repeated as they were, under the same signature.
+    pub retried_as_before: u64,
+    /// Pushes that the store lists as replays.
+    pub replays: u64,
     /// Parked CDRs.
     pub parked: u64,
+    /// Of these, CDRs that could be used and came with replays.
+    pub parked_as_replays: u64,
     /// CDRs that Huawei gave up while faults struck, and the store never got.
     pub given_up: u64,
     /// Calls by their state at the end.
@@ -97,6 +103,9 @@ impl Figures {
         self.works_taken += other.works_taken;
         self.works_asked_again += other.works_asked_again;
         self.route_retries += other.route_retries;
+        self.retried_as_before += other.retried_as_before;
+        self.replays += other.replays;
+        self.parked_as_replays += other.parked_as_replays;
         self.parked += other.parked;
         self.given_up += other.given_up;
         add_all(&mut self.pushes, &other.pushes);
@@ -149,7 +158,10 @@ impl fmt::Display for Figures {
         for (cause, count) in &self.unknown {
             line(&format!("    {}", cause.name()), *count)?;
         }
+        line("pushes repeated under their signature", self.retried_as_before)?;
+        line("pushes listed as replays", self.replays)?;
         line("CDRs parked", self.parked)?;
+        line("  that could be used and came with replays", self.parked_as_replays)?;
         line("CDRs given up by Huawei, every attempt having met a fault", self.given_up)?;
         line("faults", self.faults.iter().sum())?;
         for (fault, count) in Fault::ALL.iter().zip(&self.faults) {

@@ -98,8 +98,21 @@ pub struct Application {
     pub app_key: String,
     /// The business of calls without a binding.
     pub ak: Option<String>,
-    /// The headers of its pushes.
-    pub headers: Vec<(String, Vec<u8>)>,
+    signer: Rc<Signer>,
+}
+
+impl Application {
+    /// The headers of a push with that signature.
+    ///
+    /// # Errors
+    /// They cannot be signed.
+    pub fn headers(&self, signature: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let nonce = format!("66C92B11FF8A425FB8D4CCFE{signature:08X}");
+        let stamp = Stamp::fresh()?.with_nonce(&nonce)?.with_created("2026-01-05T02:30:24Z")?;
+        let mut headers = vec![(":method".to_owned(), b"POST".to_vec()), (":path".to_owned(), b"/huawei/fee".to_vec())];
+        headers.extend(self.signer.headers(&stamp).map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        Ok(headers)
+    }
 }
 
 /// One configuration an operator may load.
@@ -111,6 +124,8 @@ pub struct Variant {
     pub concurrency: Vec<(String, usize)>,
     /// The applications whose calls without a binding are skipped.
     pub skips: Vec<String>,
+    /// Whether the CDRs of replays are parked.
+    pub parks_replays: bool,
 }
 
 /// Envoy's route to the store, as the shipped configuration has it.
@@ -254,17 +269,14 @@ fn business(number: u64, random: &mut Random) -> Business {
 
 fn application(seed: u64, number: u64, businesses: &[Business], random: &mut Random) -> Result<Application> {
     let app_key = format!("app{number}-{seed:x}");
-    let stamp = Stamp::fresh()?.with_nonce("66C92B11FF8A425FB8D4CCFE0ED9ED1F")?.with_created("2026-01-05T02:30:24Z")?;
     let signer = Signer::new(Scheme::Aksk, &app_key, &Private::from(secret(&app_key).as_str()))?;
-    let mut headers = vec![(":method".to_owned(), b"POST".to_vec()), (":path".to_owned(), b"/huawei/fee".to_vec())];
-    headers.extend(signer.headers(&stamp).map(|(name, value)| (name.to_owned(), value.into_bytes())));
     // A business that no binding and no configuration knows now and then.
     let ak = match random.between(0, 9) {
         0 => None,
         1 => Some("business-of-nobody".to_owned()),
         _ => businesses.get(random.index(businesses.len())).map(|business| business.ak.clone()),
     };
-    Ok(Application { app_key, ak, headers })
+    Ok(Application { app_key, ak, signer: Rc::new(signer) })
 }
 
 fn secret(app_key: &str) -> String {
@@ -393,7 +405,9 @@ fn variant(
         })
         .collect();
     let bytes = if is_crowded { 1_048_576 } else { 67_108_864 };
+    let parks_replays = random.chance(300);
     let config = json!({
+        "authentication": {"replay": if parks_replays { "park" } else { "report" }},
         "headers": random.pick(["hold", "hold", "pass"]),
         "applications": applications,
         "businesses": known,
@@ -419,5 +433,10 @@ fn variant(
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", errors.join("; "))
     });
-    Ok(Variant { config: Rc::new(config.context("a drawn configuration is refused")?), concurrency, skips })
+    Ok(Variant {
+        config: Rc::new(config.context("a drawn configuration is refused")?),
+        concurrency,
+        skips,
+        parks_replays,
+    })
 }

@@ -10,9 +10,9 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
-use privatenumber_contract::{CallDetail, ParkedView, paths};
+use privatenumber_contract::{CallDetail, ParkedView, ReplayView, paths};
 use privatenumber_store::clock::Clock;
-use privatenumber_store::database::{Database, Keeping, Page};
+use privatenumber_store::database::{Database, Page};
 use privatenumber_store::http::body::BodyLimits;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
@@ -60,9 +60,7 @@ impl Store {
     /// SQLite or the runtime cannot be started.
     pub fn open() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().context("no runtime")?;
-        // All pushes of an application carry one signature here, so that each would count as a replay of the first.
-        let keeping = Keeping { replay_days: 0, ..Keeping::default() };
-        let database = runtime.block_on(Database::open_in_memory()).context("no database in memory")?.keeping(keeping);
+        let database = runtime.block_on(Database::open_in_memory()).context("no database in memory")?;
         let clock = Arc::new(AtomicI64::new(0));
         let told = Arc::clone(&clock);
         let clock_of_store = Clock::new(move || told.load(Ordering::Relaxed));
@@ -128,5 +126,13 @@ impl Store {
     /// The database cannot be read.
     pub fn parked(&self, limit: u32) -> Result<Vec<ParkedView>> {
         Ok(self.runtime.block_on(self.database.parked(&Page::first(limit)))?.parked)
+    }
+
+    /// The pushes whose signature came with other texts before, newest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn replays(&self, limit: u32) -> Result<Vec<ReplayView>> {
+        Ok(self.runtime.block_on(self.database.replays(&Page::first(limit)))?.replays)
     }
 }

@@ -6,6 +6,7 @@ mod gateway;
 mod huawei;
 mod operator;
 mod promises;
+mod replays;
 mod requests;
 mod store;
 mod stream;

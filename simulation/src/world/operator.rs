@@ -109,6 +109,7 @@ impl World<'_> {
             Some(gateway) => gateway.wall_offset += by,
             None => {
                 self.store.wall_offset += by;
+                self.store.has_jumped = true;
                 self.store.latest_offset = self.store.latest_offset.max(self.store.wall_offset);
             }
         }

@@ -73,7 +73,7 @@ impl World<'_> {
         }
         let Some(cdr) = self.scenario.cdrs.get(index) else { return Ok(false) };
         let is_kept = match &cdr.call {
-            Some(call) => self.view(&call.id)?.is_some(),
+            Some(call) => self.view(&call.id)?.is_some() || self.is_parked_as_replay(cdr)?,
             None => self.is_parked(&cdr.text)?,
         };
         if is_kept {
@@ -147,6 +147,7 @@ impl World<'_> {
             let untold = Gauge::ALL.iter().find(|gauge| root.driver.told(Metric::Gauge(**gauge)) != 0);
             check(Promise::P8Finished, untold.is_none(), || format!("root {id} leaves {untold:?} as it was"))?;
         }
+        self.check_replays()?;
         self.figures.cdrs = self.scenario.cdrs.len() as u64;
         for index in 0..self.scenario.cdrs.len() {
             self.check_cdr(index)?;
@@ -174,7 +175,12 @@ impl World<'_> {
             format!("CDR {index} was pushed with nothing wrong any more and is not in the store")
         })?;
         match cdr.call {
-            Some(call) if is_kept => self.check_call(&call.id),
+            Some(call) if is_kept => {
+                let is_parked = self.view(&call.id)?.is_none();
+                self.figures.parked += u64::from(is_parked);
+                self.figures.parked_as_replays += u64::from(is_parked);
+                self.check_call(&call.id)
+            }
             None if is_kept => {
                 self.figures.parked += 1;
                 Ok(())

@@ -20,11 +20,13 @@ use crate::store::{Store, StoreAnswer, StoreRequest};
 
 /// See the [module](self).
 pub struct StoreSide<'s> {
-    store: &'s Store,
+    pub store: &'s Store,
     /// Away: nobody listens.
     pub is_down: bool,
     /// How far its wall clock is off.
     pub wall_offset: i64,
+    /// Whether that clock ever jumped.
+    pub has_jumped: bool,
     /// What waits for the next commit.
     waiting: Vec<Letter>,
     is_committing: bool,
@@ -50,6 +52,7 @@ impl<'s> StoreSide<'s> {
             store,
             is_down: false,
             wall_offset: 0,
+            has_jumped: false,
             waiting: Vec::new(),
             is_committing: false,
             refuses_batches: None,
@@ -176,6 +179,9 @@ impl World<'_> {
                 push.remove("parked");
             }
             letter.body = body.to_string().into_bytes();
+        }
+        if is_claims(letter.path) {
+            self.mutate_signatures(&mut letter)?;
         }
         if self.mutates(Mutation::LateOutcomeRefused) && letter.path == paths::OUTCOMES {
             self.leave_out_late_outcomes(&mut letter)?;
@@ -468,6 +474,23 @@ impl World<'_> {
         }
         batch = Outcomes { outcomes: in_time };
         letter.body = serde_json::to_vec(&batch).map_err(anyhow::Error::from)?;
+        Ok(())
+    }
+
+    /// Makes the mistakes that lie in what the store is told of a signature.
+    fn mutate_signatures(&self, letter: &mut Letter) -> Step {
+        if !self.mutates(Mutation::NonceLeftOut) && !self.mutates(Mutation::SignatureForgotten) {
+            return Ok(());
+        }
+        let mut body: Value = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
+        for push in pushes_of(&mut body, "appKey") {
+            if self.mutates(Mutation::SignatureForgotten) {
+                push.remove("signature");
+            } else if let Some(signature) = push.get_mut("signature").and_then(Value::as_object_mut) {
+                signature.insert("hash".to_owned(), json!("0".repeat(32)));
+            }
+        }
+        letter.body = body.to_string().into_bytes();
         Ok(())
     }
 

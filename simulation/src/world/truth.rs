@@ -49,6 +49,10 @@ pub struct Truth {
     pub variants: BTreeMap<RootId, usize>,
     /// Roots that are no more.
     pub ends: BTreeMap<RootId, End>,
+    /// Which signature a push carried.
+    pub signatures: BTreeMap<PushId, usize>,
+    /// Which CDRs a push brought, in the order of its texts.
+    pub texts: BTreeMap<PushId, Vec<usize>>,
     /// Pushes that the store committed.
     pub committed: BTreeSet<PushId>,
     /// Pushes that the store cannot stomach; mutated: and those that were asked with them.
