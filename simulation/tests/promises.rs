@@ -25,6 +25,7 @@ fn check_not_vacuous(figures: &Figures) {
     assert!(figures.parked > 0 && figures.route_retries > 0 && figures.asked_again > 0);
     assert!(figures.held > 0 && figures.released > 0 && figures.works_taken > 0 && figures.works_asked_again > 0);
     assert!(figures.holds_ended_early > 0 && figures.skipped_released > 0 && figures.parked_released > 0);
+    assert!(figures.retried_as_before > 0 && figures.replays > 0 && figures.parked_as_replays > 0);
     let answered = figures.calls.get("answered").copied().unwrap_or(0);
     assert!(figures.callbacks >= answered && figures.departures >= figures.callbacks);
 }

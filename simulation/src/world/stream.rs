@@ -1,5 +1,7 @@
 //! One push through one gateway: what Envoy's connection manager, router and filter do with it.
 
+use std::collections::BTreeSet;
+
 use private_number_gateway::config::HeadersMode;
 use private_number_gateway::driver::{Action, Event as StreamEvent};
 use private_number_gateway::reply::Reply as PushReply;
@@ -236,9 +238,11 @@ impl World<'_> {
         self.scenario.cdrs.get(index).is_some_and(|cdr| cdr.call.is_some())
     }
 
-    /// The CDRs of a batch as the filter passes them on: those that can be used, then the others.
+    /// The CDRs of a batch as the filter passes them on: each once; those that can be used, then the others.
     fn in_reading_order(&self, batch: &[usize]) -> Vec<usize> {
-        let (mut usable, others): (Vec<_>, Vec<_>) = batch.iter().partition(|index| self.is_usable(**index));
+        let mut seen = BTreeSet::new();
+        let once = batch.iter().filter(|index| seen.insert(**index));
+        let (mut usable, others): (Vec<_>, Vec<_>) = once.partition(|index| self.is_usable(**index));
         usable.extend(others);
         usable
     }
