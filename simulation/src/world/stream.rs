@@ -238,11 +238,11 @@ impl World<'_> {
         self.scenario.cdrs.get(index).is_some_and(|cdr| cdr.call.is_some())
     }
 
-    /// The CDRs of a batch as the filter passes them on: each once; those that can be used, then the others.
+    /// The CDRs of a batch as the filter passes them on: those that can be used, each once, then the others.
     fn in_reading_order(&self, batch: &[usize]) -> Vec<usize> {
+        let (mut usable, others): (Vec<_>, Vec<_>) = batch.iter().partition(|index| self.is_usable(**index));
         let mut seen = BTreeSet::new();
-        let once = batch.iter().filter(|index| seen.insert(**index));
-        let (mut usable, others): (Vec<_>, Vec<_>) = once.partition(|index| self.is_usable(**index));
+        usable.retain(|index| seen.insert(*index));
         usable.extend(others);
         usable
     }
