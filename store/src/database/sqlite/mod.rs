@@ -1,6 +1,7 @@
 //! The embedded engine: one SQLite file in WAL mode, every commit synced to disk, one connection that writes and several that only
 //! read.
 
+mod empty_handed;
 mod migrate;
 mod read;
 mod readers;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
+use empty_handed::EmptyHanded;
 use readers::Readers;
 use signatures::Signatures;
 
@@ -48,6 +50,8 @@ pub(crate) struct Writing {
     connection: Option<Connection>,
     /// Where the signatures that are remembered stand.
     signatures: Signatures,
+    /// The workers that were told that there are no works.
+    empty_handed: EmptyHanded,
     place: Place,
 }
 
@@ -71,8 +75,12 @@ impl Sqlite {
             .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
         let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
-        let writing =
-            Arc::new(Mutex::new(Writing { connection: Some(connection), signatures: Signatures::default(), place }));
+        let writing = Arc::new(Mutex::new(Writing {
+            connection: Some(connection),
+            signatures: Signatures::default(),
+            empty_handed: EmptyHanded::default(),
+            place,
+        }));
         let readers = Readers::of_file(path.to_owned(), options);
         Ok(Self { writing, readers })
     }
@@ -90,6 +98,7 @@ impl Sqlite {
         let writing = Arc::new(Mutex::new(Writing {
             connection: Some(connection),
             signatures: Signatures::default(),
+            empty_handed: EmptyHanded::default(),
             place: Place::Memory,
         }));
         Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })

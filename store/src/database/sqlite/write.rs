@@ -7,6 +7,7 @@ use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::empty_handed::EmptyHanded;
 use super::signatures::{Change, Signatures};
 use super::{Writing, closed, describe, read};
 use crate::database::transaction::{
@@ -24,6 +25,7 @@ use crate::database::{CommitUnknown, EngineError};
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
     signatures: &'a mut Signatures,
+    empty_handed: &'a mut EmptyHanded,
     /// What the transaction changes of the signatures.
     change: Option<Change>,
 }
@@ -46,10 +48,10 @@ impl WriteEngine for Writing {
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
         self.connect()?;
-        let Self { connection, signatures, .. } = self;
+        let Self { connection, signatures, empty_handed, .. } = self;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, change: None }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, empty_handed, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
             Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
             None => Err(closed()),
@@ -390,10 +392,16 @@ impl Transaction for SqliteTransaction<'_> {
             let hex = Hex::of(*push_id);
             if ever_took.query_row([hex.text()], |row| row.get(0))? {
                 let works = works_of.query_map([hex.text()], due_work)?.collect::<Result<_, _>>()?;
-                found.insert(*push_id, WorksOf { ever_took: true, works });
+                found.insert(*push_id, WorksOf { ever_asked: true, works });
+            } else if self.empty_handed.contains(*push_id) {
+                found.insert(*push_id, WorksOf { ever_asked: true, works: Vec::new() });
             }
         }
         Ok(found)
+    }
+
+    fn note_empty_handed(&mut self, push_id: PushId) {
+        self.empty_handed.note(push_id);
     }
 
     fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError> {
