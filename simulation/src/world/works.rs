@@ -14,9 +14,9 @@ use crate::mutation::Mutation;
 use crate::promise::{Promise, Step, Stop, check};
 use crate::store::StoreAnswer;
 
-/// How long a work that is due may wait for a worker where nothing is wrong any more, milliseconds: two of the longest intervals between
-/// requests, because the first may still fail.
-const TAKEN_WITHIN_MS: u64 = 1_260_000;
+/// How long a work that is due may wait for a worker where nothing is wrong any more, milliseconds: the longest interval between
+/// requests, and the longest pause of one that is repeated, are 600,000.
+const TAKEN_WITHIN_MS: u64 = 720_000;
 
 impl World<'_> {
     /// Whether calls wait for a worker, now or later.
