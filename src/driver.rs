@@ -154,6 +154,11 @@ impl Driver {
         *self.worker.host().random.borrow_mut() = Box::new(random);
     }
 
+    /// The host has received that much of the body of `stream` and does not show it; `None`: it cannot say.
+    pub fn withhold(&mut self, stream: StreamId, received: Option<u64>) {
+        self.worker.host().received.borrow_mut().insert(stream, received);
+    }
+
     /// Feeds the worker an event of a stream. A stream begins with its first event and is forgotten with [`Event::Ended`].
     pub fn step(&mut self, stream: StreamId, event: Event<'_>) -> Action {
         let open = self.streams.entry(stream).or_default();
@@ -209,6 +214,7 @@ impl Driver {
             }
             Event::Ended => {
                 worker.stream_ended(&mut open.exchange);
+                worker.host().received.borrow_mut().remove(&stream);
                 self.streams.remove(&stream);
                 Action::LeaveAlone
             }
@@ -326,6 +332,8 @@ struct Memory {
     tokens: Cell<u32>,
     sent: RefCell<Vec<Sent>>,
     replies: RefCell<Vec<(StreamId, Reply)>>,
+    /// What the host says has arrived of bodies that it does not show.
+    received: RefCell<BTreeMap<StreamId, Option<u64>>>,
     wake_asked: Cell<bool>,
     /// The period, and the monotonic moment of the next tick.
     timer: Cell<Option<(u64, u64)>>,
@@ -352,6 +360,7 @@ impl Memory {
             tokens: Cell::default(),
             sent: RefCell::default(),
             replies: RefCell::default(),
+            received: RefCell::default(),
             wake_asked: Cell::default(),
             timer: Cell::default(),
             log: RefCell::default(),
@@ -393,6 +402,10 @@ impl Host for Memory {
 
     fn reply(&self, replies: Vec<(StreamId, Reply)>) {
         self.replies.borrow_mut().extend(replies);
+    }
+
+    fn body_received(&self, stream: StreamId) -> Option<u64> {
+        self.received.borrow().get(&stream).copied().unwrap_or(Some(0))
     }
 
     fn wake(&self) -> bool {

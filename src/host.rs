@@ -27,6 +27,9 @@ pub trait Host {
     /// Answers streams that are paused. A stream that has ended is passed over.
     fn reply(&self, replies: Vec<(StreamId, Reply)>);
 
+    /// How many bytes of a request's body have arrived at the host, whether it has shown them or not; `None` if it cannot say.
+    fn body_received(&self, stream: StreamId) -> Option<u64>;
+
     /// Calls [`Worker::woken`](crate::worker::Worker::woken) soon, from where requests can be dispatched. `false` if the host cannot.
     fn wake(&self) -> bool;
 

@@ -54,6 +54,13 @@ pub enum Event {
         /// How many businesses there are.
         businesses: usize,
     },
+    /// Something of the configuration is accepted and probably not meant.
+    ConfigurationWarning {
+        /// JSON pointer to it.
+        pointer: String,
+        /// What is odd about it.
+        reason: String,
+    },
     /// A push was answered.
     PushAnswered {
         /// With what.
@@ -173,6 +180,9 @@ pub enum Event {
         call_id: Box<str>,
         /// The push that held its claim.
         push_id: PushId,
+        /// The number of its business, if it has a configured one. The log line has the names instead.
+        #[serde(skip)]
+        business: Option<usize>,
         /// What became of it.
         outcome: Outcome,
         /// From dispatch to answer, milliseconds; `None` where nothing was sent.
@@ -182,8 +192,9 @@ pub enum Event {
     CallbackRefused {
         /// The call.
         call_id: Box<str>,
-        /// Envoy's name of the cluster.
-        cluster: Box<str>,
+        /// The number of its business. The log line has the names instead.
+        #[serde(skip)]
+        business: usize,
         /// Why.
         reason: Refusal,
         /// How often it was tried.
@@ -257,10 +268,12 @@ impl Event {
             | Self::WorksTaken { .. }
             | Self::WorksMissed { repeated: true, .. }
             | Self::OutcomesReported { .. } => Level::Debug,
-            Self::CallbackFinished { outcome: Outcome::Answered { status: 200..=299 }, .. } => Level::Debug,
+            Self::CallbackFinished { outcome: Outcome::Delivered { .. }, .. } => Level::Debug,
             Self::CallbackFinished { outcome: Outcome::Skipped { .. }, .. } => Level::Info,
             Self::Configured { .. } | Self::PushCommitted { .. } | Self::Draining { .. } | Self::Drained => Level::Info,
-            Self::PushAnswered { .. }
+            Self::PushAnswered { answer: ReplyKind::FlagMissing, .. } => Level::Error,
+            Self::ConfigurationWarning { .. }
+            | Self::PushAnswered { .. }
             | Self::CdrWarnings { .. }
             | Self::ClaimsMissed { .. }
             | Self::BatchesUnknown
@@ -274,10 +287,13 @@ impl Event {
         }
     }
 
-    /// The event as one line of JSON.
-    pub fn to_json(&self) -> String {
-        // Numbers, texts and names only: serialising cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+    /// The number of the configured business that the event concerns.
+    pub fn business(&self) -> Option<usize> {
+        match self {
+            Self::CallbackFinished { business, .. } => *business,
+            Self::CallbackRefused { business, .. } => Some(*business),
+            _ => None,
+        }
     }
 }
 

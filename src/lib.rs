@@ -16,6 +16,7 @@ pub mod driver;
 pub mod exchange;
 pub mod host;
 pub mod journal;
+mod log;
 pub mod metrics;
 pub mod now;
 pub mod reply;

@@ -1,11 +1,12 @@
 //! The closed set of metrics, and what each event adds to them.
 //!
 //! Labels are part of the name (`.answer.recorded`), because the host knows none; `stats_tags` in `envoy.yaml` makes labels
-//! of them. No name is ever made of what somebody sent.
+//! of them. No name is ever made of what somebody sent: those of businesses are made of the configuration.
 
 use privatenumber_cdr::Field;
 use privatenumber_contract::{NotSent, Outcome};
 
+use crate::config::Business;
 use crate::dispatcher::{Gauges, Refusal};
 use crate::journal::{self, Event};
 use crate::reply::ReplyKind;
@@ -49,6 +50,8 @@ closed_set! {
         PushesBusy = "privatenumber_pushes_total.answer.busy",
         /// Pushes answered 408 because others needed their room.
         PushesGaveWay = "privatenumber_pushes_total.answer.gave_way",
+        /// Pushes answered 503 because Envoy withholds their bodies.
+        PushesFlagMissing = "privatenumber_pushes_total.answer.flag_missing",
         /// CDRs whose claim this gateway holds.
         CdrsClaimed = "privatenumber_cdrs_total.verdict.claimed",
         /// CDRs that were there already.
@@ -85,10 +88,10 @@ closed_set! {
         WarningsRecordFileDownloadUrl = "privatenumber_cdr_warnings_total.field.record_file_download_url",
         /// CDRs whose `userData` could not be used.
         WarningsUserData = "privatenumber_cdr_warnings_total.field.user_data",
-        /// Callbacks answered 2xx.
-        CallbacksAnswered2xx = "privatenumber_callbacks_total.outcome.answered_2xx",
-        /// Callbacks answered with any other status.
-        CallbacksAnsweredOther = "privatenumber_callbacks_total.outcome.answered_other",
+        /// Callbacks that got a reply with a 2xx status.
+        CallbacksDelivered = "privatenumber_callbacks_total.outcome.delivered",
+        /// Callbacks that got a reply with any other status.
+        CallbacksRejected = "privatenumber_callbacks_total.outcome.rejected",
         /// Callbacks that certainly never left.
         CallbacksNotSent = "privatenumber_callbacks_total.outcome.not_sent",
         /// Callbacks without an answer.
@@ -159,6 +162,39 @@ pub enum Metric {
     Counter(Counter),
     /// Either way.
     Gauge(Gauge),
+    /// Only upwards: callbacks of one business.
+    Business {
+        /// Its number in the configuration.
+        business: usize,
+        /// One of [`CALLBACKS`].
+        counter: Counter,
+    },
+}
+
+/// The counters that there are for each business as well.
+pub const CALLBACKS: [Counter; 4] =
+    [Counter::CallbacksDelivered, Counter::CallbacksRejected, Counter::CallbacksNotSent, Counter::CallbacksMaybeSent];
+
+/// The name of the counter of `business` that stands beside `counter`, one of [`CALLBACKS`].
+///
+/// It is a metric of its own: a sum over all label values of one that had both would count everything twice.
+pub fn business_name(counter: Counter, business: &Business) -> String {
+    let labels = counter.name().trim_start_matches(|letter: char| letter != '.');
+    let (ak, cluster) = (label(&business.ak), label(&business.cluster));
+    format!("privatenumber_business_callbacks_total{labels}.ak.{ak}.cluster.{cluster}")
+}
+
+/// A configured name as a label: whatever is not an ASCII letter, digit, `-` or `_` becomes `_`, because a dot ends a label and
+/// statistics sinks read `:` and `|` their own way.
+fn label(name: &str) -> String {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' }).collect()
+}
+
+/// The business whose callback ended with `event`, and the place among [`CALLBACKS`] of what counts it.
+pub fn of_business(event: &Event) -> Option<(usize, usize)> {
+    let Event::CallbackFinished { business: Some(business), outcome, .. } = event else { return None };
+    let counter = of_outcome(*outcome);
+    Some((*business, CALLBACKS.iter().position(|known| *known == counter)?))
 }
 
 /// Digits by which a commit is named in a label; the log has all of them.
@@ -247,6 +283,7 @@ pub fn count(event: &Event, mut count: impl FnMut(Counter, u64), mut observe: im
         Event::OutcomesDelayed { .. } => count(Counter::OutcomesDelayed, 1),
         Event::OutcomesRejected { count: number, .. } => count(Counter::OutcomesRejected, *number as u64),
         Event::Configured { .. }
+        | Event::ConfigurationWarning { .. }
         | Event::BatchesUnknown
         | Event::WorksUnknown
         | Event::Draining { .. }
@@ -265,6 +302,7 @@ fn of_reply(answer: ReplyKind) -> Counter {
         ReplyKind::StoreUnavailable => Counter::PushesStoreUnavailable,
         ReplyKind::Busy => Counter::PushesBusy,
         ReplyKind::GaveWay => Counter::PushesGaveWay,
+        ReplyKind::FlagMissing => Counter::PushesFlagMissing,
     }
 }
 
@@ -287,8 +325,8 @@ fn of_field(field: Field) -> Counter {
 
 fn of_outcome(outcome: Outcome) -> Counter {
     match outcome {
-        Outcome::Answered { status: 200..=299 } => Counter::CallbacksAnswered2xx,
-        Outcome::Answered { .. } => Counter::CallbacksAnsweredOther,
+        Outcome::Delivered { .. } => Counter::CallbacksDelivered,
+        Outcome::Rejected { .. } => Counter::CallbacksRejected,
         Outcome::NotSent { .. } => Counter::CallbacksNotSent,
         Outcome::MaybeSent { .. } => Counter::CallbacksMaybeSent,
         Outcome::Skipped { .. } => Counter::CallbacksSkipped,
@@ -304,7 +342,10 @@ fn of_refusal(refusal: Refusal) -> Counter {
 
 #[cfg(test)]
 mod tests {
-    use super::{Counter, Gauge, Histogram, build_info, shortened};
+    use std::time::Duration;
+
+    use super::{CALLBACKS, Counter, Gauge, Histogram, build_info, business_name, shortened};
+    use crate::config::Business;
 
     const OPERATIONS: [&str; 2] = [include_str!("../docs/operations.md"), include_str!("../docs/operations.zh-CN.md")];
 
@@ -316,6 +357,29 @@ mod tests {
             build_info(),
             format!("privatenumber_build_info.version.{version}.commit.{}.profile.{profile}", shortened(commit))
         );
+    }
+
+    fn business(ak: &str, cluster: &str) -> Business {
+        Business {
+            ak: ak.to_owned(),
+            cluster: cluster.into(),
+            authority: "business.example.com".into(),
+            path: "/".into(),
+            timeout: Duration::from_secs(1),
+            headers: Vec::new(),
+            signing_secrets: Vec::new(),
+            concurrency: 1,
+            rate: None,
+            pending_calls: 1,
+        }
+    }
+
+    #[test]
+    fn a_business_is_a_label_whatever_its_name_holds() {
+        let name = business_name(CALLBACKS[0], &business("A.b:c|d-e_f", "outbound|443||business.example.com"));
+        let expected = "privatenumber_business_callbacks_total.outcome.delivered\
+                        .ak.A_b_c_d-e_f.cluster.outbound_443__business_example_com";
+        assert_eq!(name, expected);
     }
 
     #[test]
@@ -335,7 +399,10 @@ mod tests {
         let counters = Counter::ALL.iter().map(|counter| counter.name());
         let gauges = Gauge::ALL.iter().map(|gauge| gauge.name());
         let histograms = Histogram::ALL.iter().map(|histogram| histogram.name());
-        for name in counters.chain(gauges).chain(histograms).chain([build_info.as_str()]) {
+        let of_business = CALLBACKS.map(|counter| format!("{}.ak.cluster", business_name(counter, &business("", ""))));
+        let of_business = of_business.each_ref().map(|name| name.replace("..", "."));
+        let of_business = of_business.iter().map(|name| name.trim_end_matches('.'));
+        for name in counters.chain(gauges).chain(histograms).chain(of_business).chain([build_info.as_str()]) {
             let mut parts = name.split('.');
             let metric = parts.next().unwrap();
             // Of the build only the labels are in the tables, not what they say.

@@ -28,6 +28,8 @@ pub enum Reply {
     Busy,
     /// The push was unfinished for long, and others needed its room.
     GaveWay,
+    /// Envoy has the body and does not show it: `allow_on_headers_stop_iteration` is not set.
+    FlagMissing,
 }
 
 /// The body of every reply: Huawei's own result form; for errors with a JSON pointer and a reason, never with a value.
@@ -52,7 +54,7 @@ impl Reply {
             Self::GaveWay => 408,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType => 415,
-            Self::StoreUnavailable | Self::Busy => 503,
+            Self::StoreUnavailable | Self::Busy | Self::FlagMissing => 503,
         }
     }
 
@@ -68,6 +70,7 @@ impl Reply {
             Self::StoreUnavailable => ReplyKind::StoreUnavailable,
             Self::Busy => ReplyKind::Busy,
             Self::GaveWay => ReplyKind::GaveWay,
+            Self::FlagMissing => ReplyKind::FlagMissing,
         }
     }
 
@@ -83,6 +86,7 @@ impl Reply {
             ReplyKind::StoreUnavailable => "private_number_gateway:store_unavailable",
             ReplyKind::Busy => "private_number_gateway:busy",
             ReplyKind::GaveWay => "private_number_gateway:gave_way",
+            ReplyKind::FlagMissing => "private_number_gateway:flag_missing",
         }
     }
 
@@ -93,7 +97,7 @@ impl Reply {
             Self::Unauthorized(_) => {
                 &[("www-authenticate", r#"AKSK realm="SDP",profile="UsernameToken",type="Appkey""#)]
             }
-            Self::StoreUnavailable | Self::Busy => &[("retry-after", "60")],
+            Self::StoreUnavailable | Self::Busy | Self::FlagMissing => &[("retry-after", "60")],
             _ => &[],
         }
     }
@@ -110,6 +114,11 @@ impl Reply {
             Self::StoreUnavailable => Some("the push could not be recorded; push it again".into()),
             Self::Busy => Some("too many callbacks are in flight; push it again".into()),
             Self::GaveWay => Some("the push did not arrive in time, and others needed its room; push it again".into()),
+            Self::FlagMissing => Some(
+                "Envoy withholds the bodies of pushes: set allow_on_headers_stop_iteration to true beside failure_policy, or, where that \
+                 cannot be set, headers to pass in the plugin's configuration"
+                    .into(),
+            ),
         }
     }
 
@@ -124,7 +133,7 @@ impl Reply {
             Self::GaveWay => "Request Timeout",
             Self::TooLarge(_) => "Content Too Large",
             Self::UnsupportedMediaType => "Unsupported Media Type",
-            Self::StoreUnavailable | Self::Busy => "Service Unavailable",
+            Self::StoreUnavailable | Self::Busy | Self::FlagMissing => "Service Unavailable",
         };
         let pointer = match self {
             Self::Invalid(invalid) => Some(invalid.pointer.as_ref()),
@@ -161,6 +170,8 @@ pub enum ReplyKind {
     Busy,
     /// 408.
     GaveWay,
+    /// 503: the configuration of Envoy.
+    FlagMissing,
 }
 
 #[cfg(test)]

@@ -14,6 +14,18 @@ pub type StreamId = u32;
 /// room for 2,048 unfinished pushes of a worker, so that takes 20,000 pushes a second. A good one arrives within some milliseconds.
 const GIVES_WAY_AFTER_MS: u64 = 100;
 
+/// A push without a callback for its body is looked into this often, milliseconds, until the worker has seen any body.
+const LOOK_INTO_EVERY_MS: u64 = 100;
+
+/// How many such pushes are looked into at once: each look is a few hostcalls.
+const LOOK_INTO_MOST: usize = 256;
+
+/// A body of which something has arrived is shown within this time, milliseconds, even if it is not complete.
+const SHOWN_WITHIN_MS: u64 = 2_000;
+
+/// A body of at most this many bytes arrives within [`SHOWN_WITHIN_MS`], where the host cannot say what has arrived.
+const SMALL_BODY: u64 = 65_536;
+
 /// See the [module](self).
 ///
 /// A stream is here from its headers on, until it is answered or ends. Whoever takes it out answers it; so nobody answers it twice.
@@ -24,11 +36,17 @@ pub struct Streams {
     reading: BTreeSet<(u64, StreamId)>,
     /// Streams that wait for a verdict, by when their patience ends.
     waiting: BTreeSet<(u64, StreamId)>,
+    /// Whether the host has ever shown a body of a held push: then it shows all of them.
+    shows_bodies: bool,
+    /// When pushes without a body are looked into, a monotonic moment; `None` where there is no reason.
+    look_into_at: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Held {
     body: BodyPermit,
+    /// What `content-length` announced.
+    announced: Option<u64>,
     phase: Phase,
 }
 
@@ -41,11 +59,48 @@ enum Phase {
 }
 
 impl Streams {
-    /// A stream whose headers are good; `body` is its room.
-    pub fn begin(&mut self, stream: StreamId, body: BodyPermit, now: Now) {
+    /// A stream whose headers are good; `body` is its room, and `announced` the length of its body, where that was announced.
+    pub fn begin(&mut self, stream: StreamId, body: BodyPermit, announced: Option<u64>, now: Now) {
         self.remove(stream);
         self.reading.insert((now.monotonic_ms, stream));
-        self.held.insert(stream, Held { body, phase: Phase::Reading(now.monotonic_ms) });
+        self.held.insert(stream, Held { body, announced, phase: Phase::Reading(now.monotonic_ms) });
+        if !self.shows_bodies && self.look_into_at.is_none() {
+            self.look_into_at = Some(now.monotonic_ms.saturating_add(LOOK_INTO_EVERY_MS));
+        }
+    }
+
+    /// The host has shown something of a held push's body.
+    pub fn body_shown(&mut self) {
+        self.shows_bodies = true;
+        self.look_into_at = None;
+    }
+
+    /// Pushes whose body the host has not shown for a while, oldest first, if it is time to look into them.
+    pub fn unshown(&mut self, now: Now) -> Vec<StreamId> {
+        if self.look_into_at.is_none_or(|due| due > now.monotonic_ms) {
+            return Vec::new();
+        }
+        let is_old = |since: u64| now.since(since) >= LOOK_INTO_EVERY_MS;
+        let unshown = self.reading.iter().take_while(|(since, _)| is_old(*since)).take(LOOK_INTO_MOST);
+        let unshown = unshown.map(|(_, stream)| *stream).collect();
+        let next = now.monotonic_ms.saturating_add(LOOK_INTO_EVERY_MS);
+        self.look_into_at = (!self.reading.is_empty()).then_some(next);
+        unshown
+    }
+
+    /// Takes out a push whose body the host withholds: `received` bytes of it have arrived (`None` if the host cannot say), and none
+    /// was shown, of this push or any other. A push that is just slow stays.
+    ///
+    /// Something before this filter may hold back a body that is not complete, so an incomplete one is given time.
+    pub fn withheld(&mut self, stream: StreamId, received: Option<u64>, now: Now) -> bool {
+        let Some(Held { announced, phase: Phase::Reading(since), .. }) = self.held.get(&stream) else { return false };
+        let is_late = now.since(*since) >= SHOWN_WITHIN_MS;
+        let is_withheld = match (received, *announced) {
+            (Some(received), Some(announced)) => received > 0 && (received >= announced || is_late),
+            (Some(received), None) => received > 0 && is_late,
+            (None, announced) => is_late && announced.is_some_and(|announced| (1..=SMALL_BODY).contains(&announced)),
+        };
+        !self.shows_bodies && is_withheld && self.remove(stream)
     }
 
     /// More of its body has arrived, `size` bytes in all. `false` where there is no room for that.
@@ -102,9 +157,10 @@ impl Streams {
         (until <= now.monotonic_ms && self.remove(stream)).then_some(stream)
     }
 
-    /// When the patience of the next stream ends, a monotonic moment.
+    /// When the patience of the next stream ends, or pushes are to be looked into, a monotonic moment.
     pub fn due(&self) -> Option<u64> {
-        self.waiting.first().map(|(until, _)| *until)
+        let impatient = self.waiting.first().map(|(until, _)| *until);
+        impatient.into_iter().chain(self.look_into_at).min()
     }
 
     /// How many streams are held.

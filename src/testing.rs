@@ -201,7 +201,7 @@ impl Gateway {
     pub fn new(headers: &str, more: Value) -> Self {
         let mut driver = Driver::new(config(headers, more), at(0), 7);
         let told = driver.take_log();
-        assert!(matches!(told.as_slice(), [(_, line)] if line.contains("configured")), "{told:?}");
+        assert!(matches!(told.as_slice(), [(_, line), ..] if line.contains("configured")), "{told:?}");
         Self { driver, streams: 0, sent: Vec::new() }
     }
 

@@ -14,6 +14,7 @@ use crate::dispatcher::{Dispatcher, Gauges, HttpAnswer};
 use crate::exchange::{AtBody, AtEnd, AtHeaders, AtResponse, Exchange, is_push};
 use crate::host::Host;
 use crate::journal::{Event, Level};
+use crate::log::{self, LogLimit};
 use crate::metrics::{self, Counter, Gauge, Metric};
 use crate::now::Now;
 use crate::streams::StreamId;
@@ -48,6 +49,7 @@ pub struct Worker<H> {
     tell_at: Cell<Option<u64>>,
     /// The pending calls that the host knows of.
     told_pending: Cell<usize>,
+    log_limit: RefCell<LogLimit>,
     /// The least level that is logged, and the monotonic moment it was asked for.
     log_level: Cell<Option<(Option<Level>, u64)>>,
     /// The monotonic moment the wake-up was asked for, until it comes.
@@ -65,6 +67,10 @@ pub struct Worker<H> {
 struct Untold {
     counters: [Cell<i64>; Counter::ALL.len()],
     gauges: [Cell<i64>; Gauge::ALL.len()],
+    /// By the business's number, then as [`metrics::CALLBACKS`]; empty where businesses are not counted.
+    businesses: Vec<[Cell<i64>; metrics::CALLBACKS.len()]>,
+    /// The numbers of businesses of which there is something untold.
+    changed: RefCell<Vec<usize>>,
 }
 
 impl Default for Untold {
@@ -72,6 +78,8 @@ impl Default for Untold {
         Self {
             counters: [const { Cell::new(0) }; Counter::ALL.len()],
             gauges: [const { Cell::new(0) }; Gauge::ALL.len()],
+            businesses: Vec::new(),
+            changed: RefCell::default(),
         }
     }
 }
@@ -80,15 +88,18 @@ impl<H: Host> Worker<H> {
     /// A worker without work.
     pub fn new(config: Rc<Config>, host: H) -> Self {
         let now = host.now();
+        let counted = config.businesses.all().iter().filter(|_| config.business_metrics);
+        let untold = Untold { businesses: counted.map(|_| Default::default()).collect(), ..Untold::default() };
         let worker = Self {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
             config,
             host,
             lately: Cell::new(now),
-            untold: Untold::default(),
+            untold,
             gauges: Cell::default(),
             tell_at: Cell::default(),
             told_pending: Cell::default(),
+            log_limit: RefCell::default(),
             log_level: Cell::default(),
             wake_asked_at: Cell::default(),
             replied: Cell::default(),
@@ -252,6 +263,7 @@ impl<H: Host> Worker<H> {
         let is_idle = self.dispatcher.borrow().is_idle();
         if is_idle {
             self.draining.set(false);
+            self.log_withheld(u64::MAX);
             self.tell();
         }
         is_idle
@@ -270,6 +282,7 @@ impl<H: Host> Worker<H> {
             self.draining.set(false);
             self.dispatcher.borrow_mut().note(Event::Drained);
             self.publish(now);
+            self.log_withheld(u64::MAX);
             self.tell();
             self.set_timer(0, now);
             self.host.drained();
@@ -295,6 +308,7 @@ impl<H: Host> Worker<H> {
     /// Sends all that is to leave.
     fn pump(&self, now: Now) {
         self.replied.set(0);
+        self.look_into_unshown(now);
         self.dispatcher.borrow_mut().end_patience(now);
         // Streams first: their answers are ready, and requests take time to leave.
         self.answer_streams();
@@ -311,6 +325,7 @@ impl<H: Host> Worker<H> {
         }
         self.answer_streams();
         self.publish(now);
+        self.log_withheld(now.monotonic_ms);
         if self.tell_at.get().is_some_and(|due| due <= now.monotonic_ms) {
             self.tell();
         }
@@ -324,6 +339,15 @@ impl<H: Host> Worker<H> {
         if is_due {
             let push_id = self.host.random().map(PushId::from_bytes);
             self.dispatcher.borrow_mut().begin_works(push_id, now);
+        }
+    }
+
+    /// Looks whether the host withholds the bodies of pushes, which never come then.
+    fn look_into_unshown(&self, now: Now) {
+        let unshown = self.dispatcher.borrow_mut().unshown_bodies(now);
+        for stream in unshown {
+            let received = self.host.body_received(stream);
+            self.dispatcher.borrow_mut().body_received(stream, received, now);
         }
     }
 
@@ -355,7 +379,8 @@ impl<H: Host> Worker<H> {
         // A stream that ends may leave the worker idle: it must be woken to say that it is drained.
         let drain = self.draining.get().then(|| if self.dispatcher.borrow().is_idle() { 0 } else { DRAIN_TICK_MS });
         let tell = self.tell_at.get().map(|due| due.saturating_sub(now.monotonic_ms));
-        wake_up.into_iter().chain(drain).chain(tell).min()
+        let log = self.log_limit.borrow().due().map(|due| due.saturating_sub(now.monotonic_ms));
+        [wake_up, drain, tell, log].into_iter().flatten().min()
     }
 
     /// Counts and logs what happened.
@@ -364,10 +389,14 @@ impl<H: Host> Worker<H> {
             let mut dispatcher = self.dispatcher.borrow_mut();
             (dispatcher.take_journal(), dispatcher.gauges())
         };
-        for event in &journal {
-            self.count(event);
+        let happened = !journal.is_empty();
+        for event in journal {
+            self.count(&event);
             if self.log_level(now).is_some_and(|least| event.level() >= least) {
-                self.host.log(event.level(), &event.to_json());
+                let admitted = self.log_limit.borrow_mut().admit(event, now);
+                if let Some((event, not_logged)) = admitted {
+                    self.log(&event, not_logged);
+                }
             }
         }
         let before = self.gauges.replace(gauges);
@@ -382,8 +411,19 @@ impl<H: Host> Worker<H> {
         if gauges.pending_calls > 0 && self.told_pending.get() == 0 {
             // Who takes the gateway out of service asks for this number: it may be late to fall, never to rise.
             self.tell();
-        } else if (before != gauges || !journal.is_empty()) && self.tell_at.get().is_none() {
+        } else if (before != gauges || happened) && self.tell_at.get().is_none() {
             self.tell_at.set(Some(now.monotonic_ms.saturating_add(TELL_AFTER_MS)));
+        }
+    }
+
+    fn log(&self, event: &Event, not_logged: u64) {
+        self.host.log(event.level(), &log::line(event, not_logged, &self.config));
+    }
+
+    /// Logs events that were withheld and may be logged now, with the number of their like that never will be.
+    fn log_withheld(&self, until: u64) {
+        while let Some((event, not_logged)) = { self.log_limit.borrow_mut().due_event(until) } {
+            self.log(&event, not_logged);
         }
     }
 
@@ -398,6 +438,15 @@ impl<H: Host> Worker<H> {
             },
             |histogram, value| self.host.record(histogram, value),
         );
+        if let Some((business, counter)) = metrics::of_business(event)
+            && let Some(counters) = self.untold.businesses.get(business)
+            && let Some(untold) = counters.get(counter)
+        {
+            if counters.iter().all(|untold| untold.get() == 0) {
+                self.untold.changed.borrow_mut().push(business);
+            }
+            untold.set(untold.get().saturating_add(1));
+        }
     }
 
     /// Tells the host everything it has yet to be told.
@@ -409,6 +458,13 @@ impl<H: Host> Worker<H> {
         }
         for (gauge, untold) in Gauge::ALL.iter().zip(&self.untold.gauges) {
             self.tell_one(Metric::Gauge(*gauge), untold);
+        }
+        for business in self.untold.changed.take() {
+            for (counter, untold) in
+                metrics::CALLBACKS.iter().zip(self.untold.businesses.get(business).into_iter().flatten())
+            {
+                self.tell_one(Metric::Business { business, counter: *counter }, untold);
+            }
         }
     }
 

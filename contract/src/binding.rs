@@ -1,4 +1,7 @@
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Private;
 
@@ -17,7 +20,9 @@ pub struct Binding {
     pub orig_num: Option<Private<String>>,
     /// The privacy number X, global format.
     pub private_num: Option<Private<String>>,
-    /// Whether calls over this binding are recorded.
+    /// Whether calls over this binding are recorded. Also read from the texts "true" and "false", as Huawei's binding interface
+    /// has them.
+    #[serde(deserialize_with = "flag")]
     pub record_flag: Option<bool>,
     /// Announcement played before recording.
     pub record_hint_tone: Option<String>,
@@ -49,6 +54,31 @@ pub struct Binding {
     pub created_at: Option<i64>,
     /// Free text.
     pub remark: Option<String>,
+}
+
+/// A boolean, also as text.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    struct Flag;
+    impl Visitor<'_> for Flag {
+        type Value = Option<bool>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a boolean")
+        }
+
+        fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {
+            Ok(Some(flag))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            text.parse().map(Some).map_err(|_| E::invalid_value(Unexpected::Other("a text"), &self))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(Flag)
 }
 
 /// A binding as the store keeps it: `GET /v1/bindings/{subscriptionId}`.

@@ -54,8 +54,10 @@ pub fn hashed_icid(value: &[u8]) -> String {
 pub enum CallState {
     /// The claim is granted, its outcome not yet reported, its deadline not yet past.
     Pending,
-    /// The business answered, with whatever status.
-    Answered,
+    /// The business, or what stands before it, replied with a 2xx status.
+    Delivered,
+    /// The business, or what stands before it, replied with any other status.
+    Rejected,
     /// The callback certainly never left.
     NotSent,
     /// The callback left, or may have; no answer came.
@@ -69,6 +71,38 @@ pub enum CallState {
     Waiting,
 }
 
+impl CallState {
+    /// All there are.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Delivered,
+        Self::Rejected,
+        Self::NotSent,
+        Self::MaybeSent,
+        Self::Skipped,
+        Self::Unknown,
+        Self::Waiting,
+    ];
+
+    /// The states of calls whose business certainly or possibly does not have the callback, and that come to nothing else by
+    /// themselves: `outcome=undelivered` of `GET /v1/calls`.
+    pub const UNDELIVERED: [Self; 5] = [Self::Rejected, Self::NotSent, Self::MaybeSent, Self::Unknown, Self::Skipped];
+
+    /// The word for it in JSON and in queries.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Rejected => "rejected",
+            Self::NotSent => "not_sent",
+            Self::MaybeSent => "maybe_sent",
+            Self::Skipped => "skipped",
+            Self::Unknown => "unknown",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 /// What a waiting call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,6 +111,8 @@ pub enum WaitFor {
     Binding,
     /// For a worker alone: an operator released the call.
     Released,
+    /// For its business, which is paused, or was and resumed.
+    Paused,
 }
 
 /// How a call waits.
@@ -87,8 +123,9 @@ pub struct Wait {
     pub waits_for: WaitFor,
     /// Since when, epoch milliseconds.
     pub since: i64,
-    /// From this moment on a worker may take the call, epoch milliseconds. Registering the binding brings it forward.
-    pub due: i64,
+    /// From this moment on a worker may take the call, epoch milliseconds. Registering the binding brings it forward. `null` while the
+    /// business is paused.
+    pub due: Option<i64>,
 }
 
 /// One call as operators and reconciling businesses see it.
@@ -110,9 +147,9 @@ pub struct CallView {
     /// How it waits; absent in every other state than `waiting`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
-    /// The push that holds the claim. All zeros while the call waits: nobody holds it.
+    /// The push that holds the claim. All zeros while nobody holds it: the call waits, or was imported and not released.
     pub push_id: PushId,
-    /// When the gateway received that push, epoch milliseconds.
+    /// When the gateway received that push, or the store the imported CDR, epoch milliseconds.
     pub received_at: i64,
     /// When the store committed the call, epoch milliseconds.
     pub recorded_at: i64,
@@ -247,6 +284,10 @@ pub struct CallPage {
     pub calls: Vec<CallView>,
     /// Ask again with `?cursor=` this for the next page; `null` on the last.
     pub next_cursor: Option<String>,
+    /// On the first page of calls from a moment on: where the next reconciliation begins, epoch milliseconds. Give it as `from` then:
+    /// all calls of the business that were recorded before have come to their end, and none will be recorded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_from: Option<i64>,
 }
 
 /// A CDR that could not be used, as the store keeps it: `GET /v1/parked`.
@@ -346,7 +387,7 @@ pub struct ReplayPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{CallDetail, CallKey, CallView, KeptCdr};
+    use super::{CallDetail, CallKey, CallState, CallView, KeptCdr};
     use crate::{Private, Record};
 
     fn key<'a>(app_key: &'a str, session_id: &'a str, icid: &'a str) -> CallKey<'a> {
@@ -381,6 +422,13 @@ mod tests {
         assert_eq!(detail.cdr.as_ref().unwrap().as_bytes(), b"{ \"a\": 1.0 }");
         assert_eq!(serde_json::to_string(&detail).unwrap(), text);
         assert_eq!(serde_json::from_str::<CallView>(&text).unwrap(), detail.call);
+    }
+
+    #[test]
+    fn every_state_has_one_word() {
+        for state in CallState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 
 mod batch;
 mod binding;
+mod business;
 mod call;
+mod import;
 pub mod limits;
 mod outcome;
 pub mod paths;
@@ -20,11 +22,13 @@ mod work;
 
 pub use batch::{PushBatch, PushBatchAnswer, PushResult, PushVerdict};
 pub use binding::{Binding, RegisteredBinding};
+pub use business::BusinessView;
 pub use call::{
     CallDetail, CallKey, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
     ParkedPage, ParkedView, ReplayPage, ReplayView, Wait, WaitFor, hashed_icid,
 };
-pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, Skipped};
+pub use import::{ImportAnswer, ImportRequest, ImportResult};
+pub use outcome::{MaybeSent, NotSent, Outcome, OutcomeReport, Outcomes, OutcomesAnswer, ReportedOutcome, Skipped};
 pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
 pub use push::{

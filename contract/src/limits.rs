@@ -15,6 +15,9 @@ pub const WORKS: usize = 50;
 /// Most calls of a release.
 pub const RELEASES: usize = 1_000;
 
+/// Most CDRs of an import.
+pub const IMPORT_CDRS: usize = 500;
+
 /// How far the store counts the works that wait: so many stand for so many or more.
 pub const WORKS_COUNTED: u32 = 1_000;
 

@@ -12,10 +12,15 @@ pub const WORK_TAKE: &str = "/v1/work:take";
 /// `POST`: releases calls whose callback certainly never left. See [`ReleaseRequest`](crate::ReleaseRequest). A parked CDR is released
 /// by `POST` to its number below [`PARKED`], followed by `:release`. See [`ParkedReleaseRequest`](crate::ParkedReleaseRequest).
 pub const CALLS_RELEASE: &str = "/v1/calls:release";
+/// `POST`: records CDRs that no push brought. See [`ImportRequest`](crate::ImportRequest).
+pub const CDRS_IMPORT: &str = "/v1/cdrs:import";
 /// `POST`: what became of callbacks. See [`Outcomes`](crate::Outcomes).
 pub const OUTCOMES: &str = "/v1/outcomes";
 /// `PUT|GET` below it, by `subscriptionId`. See [`Binding`](crate::Binding).
 pub const BINDINGS: &str = "/v1/bindings";
+/// `GET` below it, by `ak`: how a business stands. `POST` there, followed by `:pause` or `:resume`. See
+/// [`BusinessView`](crate::BusinessView).
+pub const BUSINESSES: &str = "/v1/businesses";
 /// `GET`: calls, newest first; one call below it, by its id.
 pub const CALLS: &str = "/v1/calls";
 /// `GET`: CDRs that could not be used, newest first.

@@ -53,8 +53,8 @@ impl Setting {
                 "concurrency": self.concurrency, "signing_secrets": [{"value": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}],
             }],
             "store": {
-                "outcome_batch_size": 3, "push_batch_size": 3, "token": {"value": "fictitious-token-0001"},
-                "work_interval_ms": if self.takes_works { 5_000 } else { 0 },
+                "outcome_batch_size": 3, "push_batch_size": 3, "claim_deadline_seconds": 86_400,
+                "token": {"value": "fictitious-token-0001"}, "work_interval_ms": if self.takes_works { 5_000 } else { 0 },
             },
             "limits": {"max_body_bytes": 65_536, "pending_calls": 10_000},
         });
@@ -348,7 +348,8 @@ impl Worker {
             let was_never_sent = matches!(row.outcome, Some(Outcome::NotSent { .. } | Outcome::Skipped { .. }))
                 && !self.dispatched.contains_key(call_id)
                 && row.releases < RELEASES;
-            if !is_own && !(is_fresh && was_never_sent) || calls.len() >= request.most as usize {
+            let is_handed_out = is_own || is_fresh && was_never_sent;
+            if !is_handed_out || calls.len() >= request.most as usize {
                 continue;
             }
             if !is_own {

@@ -17,6 +17,11 @@ pub const FILTER: &str = "private-number-gateway";
 /// The name of the route for pushes in `envoy.yaml`.
 const PUSH_ROUTE: &str = "push";
 
+/// The name of Envoy's buffer filter in `deploy/envoy/pass-route.yaml`.
+const BUFFER: &str = "envoy.filters.http.buffer";
+/// What routes and hosts say of filters.
+const PER_FILTER: &str = "typed_per_filter_config";
+
 const TEXT_TYPE: &str = "type.googleapis.com/google.protobuf.StringValue";
 const WASM_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
@@ -150,6 +155,12 @@ impl Configuration {
                 mutations.push(mutation.clone());
             }
         }
+        let filters = list(at(manager, "/http_filters")?)?;
+        let place = filters.iter().position(|filter| filter.get("name").is_some_and(|name| name == FILTER));
+        let behind = place.context("envoy.yaml has no filter")?.saturating_add(1);
+        filters.splice(behind..behind, list(at(&mut addition, "/http_filters")?)?.drain(..));
+        let elsewhere = at(&mut addition, "/typed_per_filter_config")?.clone();
+        put(at(manager, "/route_config/virtual_hosts/0")?, PER_FILTER, elsewhere)?;
         let routes = list(at(manager, "/route_config/virtual_hosts/0/routes")?)?;
         routes.retain(|route| route.get("name").is_none_or(|name| name != PUSH_ROUTE));
         routes.splice(..0, list(at(&mut addition, "/routes")?)?.drain(..));
@@ -164,6 +175,22 @@ impl Configuration {
     pub fn push_route(&mut self) -> Result<Option<&mut Value>> {
         let routes = at(self.connection_manager()?, "/route_config/virtual_hosts/0/routes")?;
         Ok(named(routes, PUSH_ROUTE)?.get_mut("route"))
+    }
+
+    /// Takes out Envoy's buffer filter, which holds pushes in [`Pass`](HeadersMode::Pass) until they are complete: for platforms that
+    /// lack it, where somebody upstream may answer earlier.
+    ///
+    /// # Errors
+    ///
+    /// See [`admin_port`](Self::admin_port).
+    pub fn without_buffer(&mut self) -> Result<()> {
+        let manager = self.connection_manager()?;
+        let filters = list(at(manager, "/http_filters")?)?;
+        filters.retain(|filter| filter.get("name").is_none_or(|name| name != BUFFER));
+        let host = at(manager, "/route_config/virtual_hosts/0")?;
+        let routes = list(at(host, "/routes")?)?.iter_mut().filter_map(Value::as_object_mut);
+        routes.for_each(|route| drop(route.remove(PER_FILTER)));
+        host.as_object_mut().map(|host| drop(host.remove(PER_FILTER))).context("the virtual host is no object")
     }
 
     /// Takes the filter out, as somebody might who looks for the cause of a fault.
@@ -488,7 +515,7 @@ fn push(entries: &mut Value, value: Value) -> Result<()> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Configuration, HeadersMode};
+    use super::{BUFFER, Configuration, FILTER, HeadersMode, PER_FILTER};
     use crate::directory::Directory;
 
     #[test]
@@ -504,6 +531,25 @@ mod tests {
         let removals = mutations.as_array().unwrap().iter();
         let removals = removals.filter(|mutation| mutation["remove"] == "privatenumber-authenticated");
         assert_eq!(removals.count(), 1);
+    }
+
+    #[test]
+    fn pass_holds_a_push_behind_the_filter_until_it_is_complete_and_nothing_else() {
+        let mut configuration = Configuration::shipped().unwrap();
+        configuration.headers(HeadersMode::Pass).unwrap();
+        let buffered = configuration.per_connection_buffer_bytes().unwrap();
+        let manager = configuration.connection_manager().unwrap();
+        let filters = manager["http_filters"].as_array().unwrap();
+        let names: Vec<_> = filters.iter().map(|filter| filter["name"].as_str().unwrap()).collect();
+        assert_eq!(names, [FILTER, BUFFER, "envoy.filters.http.router"]);
+        assert_eq!(filters[1]["typed_config"]["max_request_bytes"], 1, "nothing is kept of what no route takes");
+        let host = &manager["route_config"]["virtual_hosts"][0];
+        assert_eq!(host[PER_FILTER][BUFFER]["disabled"], true);
+        let push = &host["routes"][0][PER_FILTER][BUFFER];
+        assert_eq!(push["buffer"]["max_request_bytes"], buffered);
+
+        configuration.without_buffer().unwrap();
+        assert!(!configuration.value().to_string().contains("buffer\""), "it is still there");
     }
 
     #[test]

@@ -354,3 +354,122 @@ impl GatewayService {
         self.service.start()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::{Command, Output};
+
+    use serde_json::{Value, json};
+
+    use crate::demo;
+    use crate::directory::Directory;
+    use crate::products::repository;
+
+    /// Runs `with-business.sh` as the gateway's container does, with an Envoy that only says how it is called.
+    fn with_business(directory: &Directory, address: &str, path: &str) -> Output {
+        let envoy = directory.join("envoy");
+        fs::write(&envoy, "#!/bin/sh\necho \"envoy $*\"\n").unwrap();
+        fs::set_permissions(&envoy, fs::Permissions::from_mode(0o755)).unwrap();
+        let addressed = directory.join("addressed.yaml");
+        let sed = Command::new("sed")
+            .arg("-f")
+            .arg(repository().join("deploy/containers/addresses.sed"))
+            .arg(repository().join("envoy.yaml"))
+            .output()
+            .unwrap();
+        fs::write(&addressed, sed.stdout).unwrap();
+        let search = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+        Command::new(repository().join("deploy/containers/with-business.sh"))
+            .args(["-c", "/tmp/envoy.yaml"])
+            .env("PATH", search)
+            .env("CONFIGURATION", &addressed)
+            .env("CHANGED_CONFIGURATION", directory.join("changed.yaml"))
+            .env("BUSINESS_ADDRESS", address)
+            .env("BUSINESS_PATH", path)
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_businesss_address_is_put_into_the_configuration() {
+        let directory = Directory::fresh("with-business").unwrap();
+        for (address, host, port) in [
+            ("business:8091", "business", 8091),
+            ("host.docker.internal:80", "host.docker.internal", 80),
+            ("10.0.0.7:18080", "10.0.0.7", 18080),
+        ] {
+            let started = with_business(&directory, address, "/calls?from=gateway");
+            assert_eq!(String::from_utf8_lossy(&started.stdout), "envoy -c /tmp/envoy.yaml\n", "{started:?}");
+            let text = fs::read_to_string(directory.join("changed.yaml")).unwrap();
+            let envoy: Value = serde_yaml_ng::from_str(&text).unwrap();
+            let clusters = envoy["static_resources"]["clusters"].as_array().unwrap();
+            let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+            let of = |name: &str| {
+                clusters.iter().find(|cluster| cluster["name"] == name).unwrap().pointer(endpoint).unwrap().clone()
+            };
+            assert_eq!(of("business"), json!({ "address": host, "port_value": port }));
+            assert_eq!(of("store"), json!({ "address": "store", "port_value": 8090 }));
+            assert!(text.contains(&format!("\"authority\": \"{address}\"")), "{address}");
+            assert!(text.contains("\"path\": \"/calls?from=gateway\""));
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address_or_a_path_starts_nothing() {
+        let directory = Directory::fresh("with-business-refused").unwrap();
+        for (address, path) in [
+            ("business", "/callback"),
+            ("http://business:8091", "/callback"),
+            ("business:8091|e id", "/callback"),
+            ("business:", "/callback"),
+            ("business:8091", "callback"),
+            ("business:8091", "/a\"b"),
+            ("business:8091", "/a|b"),
+        ] {
+            let started = with_business(&directory, address, path);
+            let said = String::from_utf8_lossy(&started.stderr);
+            assert!(!started.status.success() && started.stdout.is_empty(), "{address}{path}");
+            assert!(said.contains("error: BUSINESS_"), "{address}{path}: {said}");
+        }
+    }
+
+    #[test]
+    fn compose_registers_the_demonstrations_binding() {
+        let path = repository().join("deploy/containers/demo-binding.json");
+        let registered: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let mut expected = serde_json::to_value(demo::binding()).unwrap();
+        expected.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        assert_eq!(registered, expected);
+        let compose = fs::read_to_string(repository().join("docker-compose.yml")).unwrap();
+        assert!(compose.contains(demo::SUBSCRIPTION_ID));
+    }
+
+    /// The stages of the Dockerfile, each with its instructions.
+    fn stages() -> Vec<String> {
+        let text = fs::read_to_string(repository().join("Dockerfile")).unwrap();
+        text.split("\nFROM ").skip(1).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_edit_of_envoy_yaml_compiles_nothing() {
+        let (compiling, other): (Vec<_>, Vec<_>) =
+            stages().into_iter().partition(|stage| stage.contains("cargo build"));
+        assert_eq!(compiling.len(), 2, "the module and the programs");
+        for stage in &compiling {
+            assert!(!stage.contains("COPY . ") && !stage.contains("COPY envoy.yaml"), "{stage}");
+        }
+        // Only the stage that copies the manifests out has everything, and hands on what does not depend on the rest.
+        let with_everything = other.iter().filter(|stage| stage.contains("COPY . "));
+        assert_eq!(with_everything.map(|stage| stage.contains("AS manifests")).collect::<Vec<_>>(), [true]);
+    }
+
+    #[test]
+    fn each_base_image_comes_from_the_registry_that_is_asked_for() {
+        for stage in stages() {
+            let base = stage.split_whitespace().next().unwrap();
+            assert!(base.starts_with("${REGISTRY}/") || base == "crates", "{base}");
+        }
+    }
+}

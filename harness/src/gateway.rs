@@ -76,7 +76,7 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {
     Free,
-    AsShipped,
+    Given { gateway: u16, admin: u16 },
 }
 
 impl Options {
@@ -120,9 +120,9 @@ impl Options {
         Gateway::start(&directory, self).await
     }
 
-    /// On the ports of `envoy.yaml` instead of free ones.
-    pub fn ports_as_shipped(mut self) -> Self {
-        self.ports = Ports::AsShipped;
+    /// On these ports of 127.0.0.1 instead of free ones: the listener's and the admin interface's.
+    pub fn ports(mut self, gateway: u16, admin: u16) -> Self {
+        self.ports = Ports::Given { gateway, admin };
         self
     }
 
@@ -167,10 +167,12 @@ impl Options {
         match (&self.place, self.ports) {
             (Place::Container(_), _) => configuration.move_into_container()?,
             (Place::Process(_), ports) => {
-                if ports == Ports::Free {
-                    configuration.admin_port(0)?;
-                    configuration.gateway_port(0)?;
-                }
+                let (gateway, admin) = match ports {
+                    Ports::Free => (0, 0),
+                    Ports::Given { gateway, admin } => (gateway, admin),
+                };
+                configuration.gateway_port(gateway)?;
+                configuration.admin_port(admin)?;
                 configuration.module(&self.module.clone().map_or_else(products::module, Ok)?)?;
             }
         }

@@ -198,7 +198,7 @@ impl Store {
         answer.json()
     }
 
-    /// The newest calls, at most 500; `query` is like `state=answered&ak=…`, or empty.
+    /// The newest calls, at most 500; `query` is like `state=delivered&ak=…`, or empty.
     ///
     /// # Errors
     ///

@@ -61,6 +61,8 @@ faults! {
     BatchAnswerTooLarge = "answer to a batch too large",
     /// A push that the store cannot stomach fails its whole batch.
     PoisonPush = "poison push fails its batch",
+    /// An operator pauses a business for a while.
+    BusinessPaused = "business paused for a while",
     /// One of two stores hangs.
     StoreHangs = "one of two stores hangs",
     /// Envoy, or another filter, answers a push that is held.
@@ -124,7 +126,7 @@ impl Faults {
         let calm = random.chance(80);
         let rates = Fault::ALL.iter().map(|fault| {
             let rate = match fault {
-                Fault::GatewayKilled | Fault::Reloaded => random.pick([0, 0, 2, 10, 30]),
+                Fault::GatewayKilled | Fault::Reloaded | Fault::BusinessPaused => random.pick([0, 0, 2, 10, 30]),
                 Fault::ClockJumped | Fault::StoreDown | Fault::BatchesRefused | Fault::StoreHangs => {
                     random.pick([0, 0, 2, 5])
                 }
@@ -153,6 +155,7 @@ impl Faults {
                 | Fault::ClockJumped
                 | Fault::StoreDown
                 | Fault::BatchesRefused
+                | Fault::BusinessPaused
                 | Fault::StoreHangs
         );
         if self.over || rate == 0 || (every_step && *count >= MOST_EACH) || !random.chance(rate) {

@@ -49,6 +49,8 @@ pub struct Figures {
     pub asked_again: u64,
     /// Calls that waited in the store for a binding.
     pub held: u64,
+    /// Calls that waited for a paused business.
+    pub paused: u64,
     /// Calls that an operator released.
     pub released: u64,
     /// Of these, calls that had been skipped.
@@ -69,6 +71,8 @@ pub struct Figures {
     pub retried_as_before: u64,
     /// Pushes that the store lists as replays.
     pub replays: u64,
+    /// Times the business reconciled.
+    pub reconciliations: u64,
     /// Parked CDRs.
     pub parked: u64,
     /// Of these, CDRs that could be used and came with replays.
@@ -91,10 +95,12 @@ impl Figures {
         self.virtual_ms += other.virtual_ms;
         self.cdrs += other.cdrs;
         self.commits += other.commits;
+        self.reconciliations += other.reconciliations;
         self.callbacks += other.callbacks;
         self.departures += other.departures;
         self.asked_again += other.asked_again;
         self.held += other.held;
+        self.paused += other.paused;
         self.released += other.released;
         self.skipped_released += other.skipped_released;
         self.parked_released += other.parked_released;
@@ -141,8 +147,10 @@ impl fmt::Display for Figures {
         line("  tried again by Envoy's route", self.route_retries)?;
         line("claim requests asked again by the root", self.asked_again)?;
         line("commits of the store", self.commits)?;
+        line("reconciliations of the business", self.reconciliations)?;
         line("calls held for a binding", self.held)?;
         line("  whose binding came meanwhile", self.holds_ended_early)?;
+        line("calls held for a paused business", self.paused)?;
         line("calls released", self.released)?;
         line("  that had been skipped", self.skipped_released)?;
         line("calls made of parked CDRs", self.parked_released)?;

@@ -374,6 +374,7 @@ fn variant(
 ) -> Result<Variant> {
     let mut known = Vec::new();
     let mut concurrency = Vec::new();
+    let mut slowest_ms = 0;
     for business in businesses {
         // An operator may not know a business, or no longer.
         if random.chance(80) {
@@ -381,9 +382,14 @@ fn variant(
         }
         let most = random.pick([1, 2, UNBOUNDED, UNBOUNDED]);
         concurrency.push((business.ak.clone(), most));
+        // What could not be called back while its claims last would be refused.
+        let pending = random.pick([50, 4_000]);
+        let longest_ms = |pending: u64| pending / most as u64 * business.timeout_ms;
+        let pending = if longest_ms(pending) > 900_000 { 50 } else { pending };
+        slowest_ms = slowest_ms.max(longest_ms(pending));
         known.push(json!({
             "ak": business.ak, "cluster": business.ak, "authority": "business.example.com", "path": "/callback",
-            "timeout_ms": business.timeout_ms, "concurrency": most, "pending_calls": random.pick([50, 4_000]),
+            "timeout_ms": business.timeout_ms, "concurrency": most, "pending_calls": pending,
         }));
     }
     let mut skips = Vec::new();
@@ -416,7 +422,7 @@ fn variant(
             "push_timeout_ms": random.pick([500, 1_500]),
             "push_batch_size": random.pick([1, 3, 16]),
             "push_batch_delay_ms": random.pick([1, 2, 5]),
-            "claim_deadline_seconds": random.pick([60, 900]),
+            "claim_deadline_seconds": if slowest_ms > 60_000 { 900 } else { random.pick([60, 900]) },
             "outcome_batch_size": random.pick([1, 3, 100]),
             "outcome_batch_delay_ms": random.pick([1, 5, 2_000]),
             "retry_initial_ms": random.pick([10, 100]),

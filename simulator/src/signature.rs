@@ -137,6 +137,9 @@ pub fn verify(
 mod tests {
     use std::time::Duration;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::{SignatureError, SignatureHeaders, SigningSecret, SigningSecretError, sign, verify};
 
     // The specification's published example.
@@ -203,6 +206,28 @@ mod tests {
         ] {
             assert_eq!(text.parse::<SigningSecret>().unwrap_err(), error);
             assert!(!error.to_string().contains("C2FV"));
+        }
+    }
+
+    /// The table of "Test vector of a signature", in both languages.
+    #[test]
+    fn the_documented_vector_comes_out() {
+        for document in [include_str!("../../docs/operations.md"), include_str!("../../docs/operations.zh-CN.md")] {
+            let row = document.find("| `webhook-id` | `").unwrap();
+            let table = document[..row].rfind("| --- | --- |\n").unwrap();
+            let values: Vec<&str> = document[table..]
+                .lines()
+                .skip(1)
+                .take_while(|line| line.starts_with('|'))
+                .map(|line| line.split_once(" | `").unwrap().1.strip_suffix("` |").unwrap())
+                .collect();
+            let [secret, key, id, timestamp, body, signature] = values[..] else { panic!("{values:?}") };
+            let decoded = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+            assert_eq!(decoded.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), key);
+            assert_eq!(sign(&secrets(&[secret]), id, timestamp.parse().unwrap(), body.as_bytes()), signature);
+            // The filter's own test has the same vector.
+            assert_eq!((secret, id, body.as_bytes(), signature), (SECRET, ID, BODY, SIGNATURE));
+            assert_eq!(timestamp, TIMESTAMP.to_string());
         }
     }
 }

@@ -32,7 +32,7 @@ const NO_HEALTHY_HOST: &[u8] = b"no healthy upstream";
 pub fn classify(answer: &Answer<'_>) -> Outcome {
     match answer.status {
         None => Outcome::MaybeSent { reason: MaybeSent::Truncated },
-        Some(status) if answer.from_upstream => Outcome::Answered { status },
+        Some(status) if answer.from_upstream => Outcome::of_status(status),
         Some(504) => Outcome::MaybeSent { reason: MaybeSent::Timeout },
         Some(503) => match not_sent(answer.body) {
             Some(reason) => Outcome::NotSent { reason },
@@ -138,7 +138,7 @@ mod tests {
                 "upstream connect error or disconnect/reset before headers. reset reason: overflow",
             ] {
                 let answer = Answer { status: Some(status), from_upstream: true, body: body.as_bytes() };
-                assert_eq!(classify(&answer), Outcome::Answered { status }, "{status} {body}");
+                assert_eq!(classify(&answer), Outcome::of_status(status), "{status} {body}");
             }
         }
     }

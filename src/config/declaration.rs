@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use privatenumber_contract::{OnReplay, Private, WithoutBinding};
 
-use super::fields::{Fields, field};
-use super::rules;
-use super::{Business, Businesses, Config, HeadersMode, Limits, Store};
+use super::fields::{Fields, TextRule, field};
+use super::{Business, Businesses, Config, ConfigError, Envoy, HeadersMode, Limits, Store};
+use super::{memory, rules};
 use crate::authentication::{Application, Authenticator, Scheme, Secret};
 use crate::callback::SigningSecret;
 
@@ -34,9 +34,9 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         field(
             "headers",
             "What happens to a push's headers until its body is known. `hold`: they wait, and the store never sees a push \
-             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). `pass`: they go \
-             ahead, for platforms that cannot set that flag; the flag must then be absent or false. With the wrong pair \
-             pushes hang.",
+             that is refused; Envoy needs `allow_on_headers_stop_iteration: true` (Envoy 1.35 or later). Without it every push is \
+             answered 503, and log and metrics say why. `pass`: they go ahead, for platforms that cannot set that flag; it makes no \
+             difference there.",
         ),
         &[("hold", HeadersMode::Hold), ("pass", HeadersMode::Pass)],
     );
@@ -92,7 +92,24 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         0..=10_000,
         business,
     );
+    let business_metrics = fields.choice(
+        field(
+            "business_metrics",
+            "Whether `privatenumber_business_callbacks_total` counts the callbacks of each business. `auto`: with up to 200 businesses; \
+             each has four counters in Envoy's statistics. They stay until Envoy is restarted, also of a business that is taken out.",
+        ),
+        &[("auto", None), ("on", Some(true)), ("off", Some(false))],
+    );
     let limits = fields.section(field("limits", "What bounds the filter's memory, per Envoy worker thread."), limits);
+
+    let envoy = fields.section(
+        field(
+            "envoy",
+            "What Envoy has and is told elsewhere, so that the filter can check it. Nothing here changes Envoy. With all of it given, a \
+             configuration is refused whose worst case takes more memory than there is.",
+        ),
+        envoy,
+    );
 
     let (applications, businesses) = (applications?, businesses?);
     refuse_repeats(
@@ -102,17 +119,120 @@ pub fn config<F: Fields>(fields: &mut F) -> Option<Config> {
         applications.iter().map(|application| application.app_key.as_str()),
     );
     refuse_repeats(fields, "businesses", "ak", businesses.iter().map(|business| business.ak.as_str()));
+    let warnings = applications_of_nobody(&applications, &businesses);
     let (schemes, window, on_replay) = authentication?;
+    let (store, limits, envoy) = (store?, limits?, envoy?);
+    for (index, business) in businesses.iter().enumerate() {
+        let longest_ms = longest_wait_ms(business);
+        if longest_ms > store.claim_deadline_ms {
+            let message = format!(
+                "so many calls may take {} s to call back, by timeout_ms and concurrency or by rate, but claims last {} s \
+                 (store.claim_deadline_seconds); lower it, or raise what makes it faster",
+                longest_ms.div_ceil(1_000),
+                store.claim_deadline_ms / 1_000,
+            );
+            let _: Option<()> = fields.refuse_at(&["businesses", &index.to_string(), "pending_calls"], &message);
+        }
+    }
+    check_memory(fields, &envoy, &limits, &businesses);
     Some(Config {
         revision: revision?,
         push_path: push_path?,
         headers: headers?,
         authenticator: Authenticator::new(schemes, window, applications),
         on_replay,
-        store: store?,
+        store,
+        business_metrics: business_metrics?.unwrap_or(businesses.len() <= BUSINESS_METRICS_MOST),
         businesses: Businesses::new(businesses),
-        limits: limits?,
+        limits,
+        envoy,
+        warnings,
     })
+}
+
+/// How many businesses have metrics of their own without anybody having asked for it.
+const BUSINESS_METRICS_MOST: usize = 200;
+
+/// How many warnings of one kind are given one by one.
+const WARNINGS_MOST: usize = 10;
+
+/// Warns of applications whose `ak` no business has: their calls without a binding are skipped, which a typing error would explain.
+fn applications_of_nobody(applications: &[Application], businesses: &[Business]) -> Vec<ConfigError> {
+    let known: HashSet<_> = businesses.iter().map(|business| business.ak.as_str()).collect();
+    let is_known = |application: &&Application| application.ak.as_deref().is_none_or(|ak| known.contains(ak));
+    let unknown: Vec<_> = applications
+        .iter()
+        .enumerate()
+        .filter(|(_, application)| !is_known(application))
+        .map(|(index, _)| index)
+        .collect();
+    let message = "no business has this ak; calls of this application without a binding are recorded and skipped";
+    let mut warnings: Vec<_> = unknown
+        .iter()
+        .take(WARNINGS_MOST)
+        .map(|index| ConfigError { path: format!("/applications/{index}/ak"), message: message.to_owned() })
+        .collect();
+    if let Some(more) = unknown.len().checked_sub(WARNINGS_MOST).filter(|more| *more > 0) {
+        let message = format!("no business has the ak of {more} more applications");
+        warnings.push(ConfigError { path: "/applications".to_owned(), message });
+    }
+    warnings
+}
+
+/// How long the last of the most calls that may be pending for a business waits and takes, milliseconds.
+fn longest_wait_ms(business: &Business) -> u64 {
+    let whole = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let pending = whole(business.pending_calls);
+    let timeout_ms = u64::try_from(business.timeout.as_millis()).unwrap_or(u64::MAX);
+    let by_concurrency = pending.div_ceil(whole(business.concurrency).max(1)).saturating_mul(timeout_ms);
+    let by_rate = business.rate.map_or(0, |rate| pending.saturating_mul(1_000) / u64::from(rate.max(1)));
+    by_concurrency.max(by_rate)
+}
+
+/// Refuses an answer's limit that the store's answers exceed, and a worst case that exceeds the memory there is.
+fn check_memory<F: Fields>(fields: &mut F, envoy: &Envoy, limits: &Limits, businesses: &[Business]) {
+    let needed = memory::largest_answer_bytes(limits);
+    if let Some(buffer) = envoy.response_buffer_bytes.filter(|buffer| *buffer < needed) {
+        let message = format!(
+            "is {buffer}, but the store's answer to one push may have {needed} bytes with this limits.max_body_bytes; Envoy would cut \
+             it off"
+        );
+        let _: Option<()> = fields.refuse_at(&["envoy", "response_buffer_bytes"], &message);
+    }
+    if let (Some(workers), Some(memory)) = (envoy.workers, envoy.memory_bytes) {
+        let buffer = envoy.response_buffer_bytes.unwrap_or(memory::ENVOYS_RESPONSE_BUFFER_BYTES);
+        let worker = memory::of_worker(limits, businesses.iter(), buffer);
+        let all = worker.saturating_mul(workers);
+        if all > memory {
+            let message = format!(
+                "is {memory}, but {workers} workers may take {all} bytes, {worker} each; lower businesses[].concurrency, \
+                 limits.pending_bytes or envoy.response_buffer_bytes (with Envoy's own setting), or give Envoy more"
+            );
+            let _: Option<()> = fields.refuse_at(&["envoy", "memory_bytes"], &message);
+        }
+    }
+}
+
+fn envoy<F: Fields>(fields: &mut F) -> Option<Envoy> {
+    let workers = fields.optional_integer(field("workers", "Envoy's `--concurrency`."), 1..=1_024);
+    let response_buffer_bytes = fields.optional_integer(
+        field(
+            "response_buffer_bytes",
+            "Envoy's runtime value `http.async_response_buffer_limit` (`layered_runtime`), bytes: the largest answer of the store or of a \
+             business that Envoy keeps for the filter. A call whose business answers more ends as `maybe_sent: truncated`. Left out, \
+             Envoy's own default of 33,554,432 is reckoned with.",
+        ),
+        1_048_576..=33_554_432,
+    );
+    let memory_bytes = fields.optional_integer(
+        field(
+            "memory_bytes",
+            "How much memory Envoy may take for pushes, calls and callbacks, bytes. What Envoy takes for itself and for connections comes on \
+             top.",
+        ),
+        67_108_864..=1_099_511_627_776,
+    );
+    Some(Envoy { workers: workers?, response_buffer_bytes: response_buffer_bytes?, memory_bytes: memory_bytes? })
 }
 
 fn refuse_repeats<'a, F: Fields>(fields: &mut F, list: &str, name: &str, values: impl Iterator<Item = &'a str>) {
@@ -137,7 +257,7 @@ fn application<F: Fields>(fields: &mut F) -> Option<Application> {
     let secrets = fields.sections(
         field("secrets", "The application's APP_Secret; two while it is being changed. Any of them is accepted."),
         1..=2,
-        secret,
+        |fields| secret(fields, rules::SECRET),
     );
     let without_binding = fields.choice_or(
         field(
@@ -166,10 +286,10 @@ fn hold<F: Fields>(fields: &mut F) -> Option<WithoutBinding> {
 }
 
 /// A secret, written down or from the environment.
-fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
+fn secret<F: Fields>(fields: &mut F, rule: TextRule) -> Option<Private<String>> {
     let value = fields.optional_text(
         field("value", "The secret itself. It can then be read in Envoy's config dump; prefer `env`."),
-        rules::SECRET,
+        rule,
     );
     let variable = fields.optional_text(
         field("env", "The environment variable of the VM that holds the secret (`vm_config.environment_variables`)."),
@@ -180,10 +300,10 @@ fn secret<F: Fields>(fields: &mut F) -> Option<Private<String>> {
         (Some(value), _) => Some(Private::new(value)),
         (None, Some(variable)) => {
             let value = fields.environment("env", &variable)?;
-            if (rules::SECRET.accepts)(&value) {
+            if (rule.accepts)(&value) {
                 Some(Private::new(value))
             } else {
-                fields.refuse("env", format!("environment variable {variable} must hold {}", rules::SECRET.description))
+                fields.refuse("env", format!("environment variable {variable} must hold {}", rule.description))
             }
         }
         (None, None) => None,
@@ -227,8 +347,10 @@ fn store<F: Fields>(fields: &mut F) -> Option<Store> {
         1..=1_000,
         2,
     );
-    let token =
-        fields.optional_section(field("token", "Bearer token for the store, where it was started with one."), secret);
+    let token = fields
+        .optional_section(field("token", "Bearer token for the store, where it was started with one."), |fields| {
+            secret(fields, rules::SECRET)
+        });
     let claim_deadline = fields.integer(
         field(
             "claim_deadline_seconds",
@@ -329,7 +451,7 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
         ),
         0..=4,
         |fields| {
-            let secret = secret(fields)?;
+            let secret = secret(fields, rules::SIGNING_SECRET)?;
             match SigningSecret::parse(secret.expose()) {
                 Ok(secret) => Some(secret),
                 Err(reason) => fields.refuse("", reason.to_string()),
@@ -337,16 +459,28 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
         },
     );
     let concurrency = fields.integer(
-        field("concurrency", "How many of its callbacks may be under way at once, per worker; others wait."),
+        field(
+            "concurrency",
+            "How many of its callbacks may be under way at once, per worker; others wait. A merged push of 50 CDRs opens 50 connections at \
+             once where the business speaks HTTP/1.1. Each holds up to `envoy.response_buffer_bytes` of its answer.",
+        ),
         1..=100_000,
-        1_000,
+        100,
+    );
+    let rate = fields.optional_integer(
+        field(
+            "rate",
+            "How many callbacks it is sent a second at most, per worker; others wait. A tenth of it, and at least one, may leave at once. \
+             Not limited when left out.",
+        ),
+        1..=100_000,
     );
     let pending = fields.integer(
         field(
             "pending_calls",
-            "How many calls may be pending for it, per worker, before pushes of the applications whose `ak` it is are \
-             answered 503, so that a business that does not answer never uses up what the others need. Calls count \
-             towards their application's `ak`, whatever business their binding names.",
+            "How many of its calls may wait or be under way, per worker. A further one ends as `not_sent: queue_full` and can be released. So \
+             does one of a business that holds more than half of this, or more than is left for all, once three quarters of \
+             `limits.pending_calls` are taken by businesses. All of them must be called back within `store.claim_deadline_seconds`.",
         ),
         50..=1_000_000,
         4_000,
@@ -361,6 +495,7 @@ fn business<F: Fields>(fields: &mut F) -> Option<Business> {
         headers,
         signing_secrets: secrets?,
         concurrency: usize::try_from(concurrency?).ok()?,
+        rate: rate?.and_then(|rate| u32::try_from(rate).ok()),
         pending_calls: usize::try_from(pending?).ok()?,
     })
 }

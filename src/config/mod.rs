@@ -5,9 +5,11 @@
 mod declaration;
 pub mod describer;
 pub mod fields;
+mod memory;
 pub mod reader;
 #[cfg(test)]
 mod reference;
+mod repeated_keys;
 mod rules;
 
 use std::collections::HashMap;
@@ -39,8 +41,14 @@ pub struct Config {
     pub store: Store,
     /// Whom to call back, by `ak`.
     pub businesses: Businesses,
+    /// Whether the callbacks of each business are counted by themselves.
+    pub business_metrics: bool,
     /// What bounds the filter's memory.
     pub limits: Limits,
+    /// What is accepted and probably not meant.
+    pub warnings: Vec<ConfigError>,
+    /// What Envoy has and is told elsewhere.
+    pub envoy: Envoy,
 }
 
 /// What happens to a push's headers until its body is known.
@@ -105,7 +113,9 @@ pub struct Business {
     pub signing_secrets: Vec<SigningSecret>,
     /// How many callbacks may be under way at once, per worker.
     pub concurrency: usize,
-    /// How many calls may be pending for it, per worker, before pushes for it are answered 503.
+    /// How many callbacks it is sent a second at most, per worker.
+    pub rate: Option<u32>,
+    /// How many of its calls may be pending, per worker; a further one ends as `not_sent: queue_full`.
     pub pending_calls: usize,
 }
 
@@ -144,7 +154,28 @@ pub struct Limits {
     pub pending_bytes: usize,
 }
 
+/// What Envoy has and is told elsewhere, so that the filter can check it against the rest.
+#[derive(Debug, Default)]
+pub struct Envoy {
+    /// How many workers it has.
+    pub workers: Option<u64>,
+    /// The largest answer to a request of the filter that it keeps, bytes.
+    pub response_buffer_bytes: Option<u64>,
+    /// How much memory it may take, bytes.
+    pub memory_bytes: Option<u64>,
+}
+
 impl Config {
+    /// The most memory that one worker takes for pushes, calls and callbacks, bytes; Envoy's own and what connections take is not in it.
+    /// `docs/operations.md`, *Memory*, explains it.
+    pub fn worker_bytes(&self) -> u64 {
+        memory::of_worker(
+            &self.limits,
+            self.businesses.all().iter().map(|business| business.as_ref()),
+            self.envoy.response_buffer_bytes.unwrap_or(memory::ENVOYS_RESPONSE_BUFFER_BYTES),
+        )
+    }
+
     /// Reads the plugin configuration. `environment` finds the VM's environment variables.
     ///
     /// # Errors
@@ -158,7 +189,16 @@ impl Config {
             );
             vec![ConfigError { path: String::new(), message }]
         })?;
-        reader::read(&value, environment, declaration::config)
+        // Of two values the reader would see the last, and an operator the first.
+        let mut errors = repeated_keys::find(json);
+        match reader::read(&value, environment, declaration::config) {
+            Ok(config) if errors.is_empty() => Ok(config),
+            Ok(_) => Err(errors),
+            Err(others) => {
+                errors.extend(others);
+                Err(errors)
+            }
+        }
     }
 }
 

@@ -91,7 +91,8 @@ fn whole_number(value: &Value) -> Option<u64> {
     })
 }
 
-fn escaped(name: &str) -> String {
+/// A name as a part of a JSON pointer.
+pub(super) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 

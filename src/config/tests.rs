@@ -96,11 +96,15 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
     let mut with_business = smallest();
     with_business["businesses"] = json!([business()]);
     let table = [
-        ("/push_path", json!("/huawei?x"), "/push_path: must be a path that starts with / and has no ? or #"),
+        (
+            "/push_path",
+            json!("/huawei?x"),
+            "/push_path: must be a path as it is on the wire: starts with /, no query or fragment, no spaces, no //, no . or .. between slashes, no escapes of letters, digits or -._~/\\",
+        ),
         (
             "/push_path",
             json!(true),
-            "/push_path: must be a path that starts with / and has no ? or #, found a boolean; quote it",
+            "/push_path: must be a path as it is on the wire: starts with /, no query or fragment, no spaces, no //, no . or .. between slashes, no escapes of letters, digits or -._~/\\, found a boolean; quote it",
         ),
         ("/applications", json!([]), "/applications: must have 1 to 1000 entries, found 0"),
         ("/applications", json!({}), "/applications: must be a list, found an object"),
@@ -162,6 +166,65 @@ fn each_bad_value_gets_an_error_that_names_its_path_and_what_would_be_right() {
     for (path, value, expected) in table {
         assert_eq!(errors_with(path, value), [expected]);
     }
+}
+
+#[test]
+fn p3_what_cannot_be_called_back_while_its_claims_last_is_refused_with_both_figures() {
+    let with = |changes: Value| {
+        let mut business = business();
+        business.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let mut config = smallest();
+        config["businesses"] = json!([business]);
+        config
+    };
+    let refused = |config: &Value, takes: u64, lasts: u64| {
+        let errors = read(config).unwrap_err();
+        let expected = format!("/businesses/0/pending_calls: so many calls may take {takes} s to call back");
+        assert!(
+            errors[0].starts_with(&expected) && errors[0].contains(&format!("claims last {lasts} s")),
+            "{errors:?}"
+        );
+        assert_eq!(errors.len(), 1);
+    };
+    refused(&with(json!({"concurrency": 10})), 2_000, 900);
+    refused(&with(json!({"concurrency": 22})), 910, 900);
+    refused(&with(json!({"rate": 4})), 1_000, 900);
+    let mut short = with(json!({}));
+    short["store"] = json!({"claim_deadline_seconds": 199});
+    refused(&short, 200, 199);
+    short["store"] = json!({"claim_deadline_seconds": 200});
+    for fits in
+        [short, with(json!({"concurrency": 23})), with(json!({"concurrency": 1, "pending_calls": 50, "rate": 1}))]
+    {
+        read(&fits).unwrap();
+    }
+}
+
+#[test]
+fn p6_a_worst_case_beyond_the_memory_there_is_is_refused_with_both_figures() {
+    let mut config = smallest();
+    config["businesses"] = json!([business()]);
+    let errors_of = |config: &Value, envoy: Value| {
+        let mut config = config.clone();
+        config["envoy"] = envoy;
+        read(&config).err().unwrap_or_default()
+    };
+    let buffer = 1_048_576;
+    let fits = json!({"workers": 4, "response_buffer_bytes": buffer, "memory_bytes": 2_147_483_648_u64});
+    assert!(errors_of(&config, fits).is_empty());
+    let errors =
+        errors_of(&config, json!({"workers": 8, "response_buffer_bytes": buffer, "memory_bytes": 2_147_483_648_u64}));
+    let expected = "/envoy/memory_bytes: is 2147483648, but 8 workers may take 2392850432 bytes, 299106304 each";
+    assert!(errors.len() == 1 && errors[0].starts_with(expected), "{errors:?}");
+    let errors = errors_of(&config, json!({"workers": 4, "memory_bytes": 2_147_483_648_u64}));
+    assert!(errors[0].contains("4 workers may take"), "Envoy's default of 32 MiB: {errors:?}");
+    assert!(errors_of(&config, json!({"workers": 1_024})).is_empty(), "nothing to check it against");
+
+    config["limits"] = json!({"max_body_bytes": 1_048_576});
+    let errors = errors_of(&config, json!({"response_buffer_bytes": buffer}));
+    let expected =
+        "/envoy/response_buffer_bytes: is 1048576, but the store's answer to one push may have 2557952 bytes";
+    assert!(errors.len() == 1 && errors[0].starts_with(expected), "{errors:?}");
 }
 
 #[test]

@@ -106,6 +106,14 @@ enum InFlight {
     Works(Take),
 }
 
+/// A call whose outcome is known.
+struct EndedCall {
+    call_id: Box<str>,
+    push_id: PushId,
+    /// The number of its business, if it has a configured one.
+    business: Option<usize>,
+}
+
 /// How much of everything there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -157,6 +165,18 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher without work.
     pub fn new(config: Rc<Config>) -> Self {
+        let mut journal = vec![Event::Configured {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: journal::COMMIT,
+            profile: journal::PROFILE,
+            revision: config.revision.clone(),
+            headers: config.headers,
+            businesses: config.businesses.all().len(),
+        }];
+        journal.extend(config.warnings.iter().map(|warning| Event::ConfigurationWarning {
+            pointer: warning.path.clone(),
+            reason: warning.message.clone(),
+        }));
         Self {
             admission: Admission::new(&config.limits, &config.businesses),
             streams: Streams::default(),
@@ -169,23 +189,16 @@ impl Dispatcher {
             works: Works::default(),
             in_flight: BTreeMap::new(),
             draining: false,
-            journal: vec![Event::Configured {
-                version: env!("CARGO_PKG_VERSION"),
-                commit: journal::COMMIT,
-                profile: journal::PROFILE,
-                revision: config.revision.clone(),
-                headers: config.headers,
-                businesses: config.businesses.all().len(),
-            }],
+            journal,
             config,
         }
     }
 
-    /// A push whose headers are good takes its first room, and is held from now on.
+    /// A push whose headers are good takes its first room, and is held from now on. `announced`: its `content-length`.
     ///
     /// # Errors
     /// What it must be answered: there is no room, or batches of claims fail.
-    pub fn begin(&mut self, stream: StreamId, now: Now) -> Result<(), Reply> {
+    pub fn begin(&mut self, stream: StreamId, announced: Option<u64>, now: Now) -> Result<(), Reply> {
         if self.claims.refuses(now) {
             return Err(Reply::StoreUnavailable);
         }
@@ -195,7 +208,11 @@ impl Dispatcher {
             }
             self.give_way(None, FIRST_BYTES, now)?;
         };
-        self.streams.begin(stream, permit, now);
+        self.streams.begin(stream, permit, announced, now);
+        if self.lets_pass() {
+            // Its headers are not held, and so no flag of Envoy's decides whether its body is shown.
+            self.streams.body_shown();
+        }
         Ok(())
     }
 
@@ -209,6 +226,23 @@ impl Dispatcher {
             self.give_way(Some(stream), more, now)?;
         }
         Ok(())
+    }
+
+    /// The host has shown something of a held push's body: it shows every body.
+    pub fn body_shown(&mut self) {
+        self.streams.body_shown();
+    }
+
+    /// Pushes whose body the host has not shown for so long that it is to be asked how much of it there is.
+    pub fn unshown_bodies(&mut self, now: Now) -> Vec<StreamId> {
+        self.streams.unshown(now)
+    }
+
+    /// The host has received that much of the body of a push and shown none; `None` if it cannot say.
+    pub fn body_received(&mut self, stream: StreamId, received: Option<u64>, now: Now) {
+        if self.streams.withheld(stream, received, now) {
+            self.reply(stream, None, Reply::FlagMissing);
+        }
     }
 
     /// The push that has been unfinished longest leaves the unfinished ones, so that `more` bytes of another may take its place.
@@ -249,11 +283,10 @@ impl Dispatcher {
         self.replies.len() < before
     }
 
-    /// Room for a push of `calls` calls whose claim request has `bytes` bytes and whose application's business is `ak`;
-    /// `None` where there is none and the push must be answered 503.
-    pub fn admit(&mut self, calls: usize, bytes: usize, ak: Option<&str>) -> Option<Permit> {
-        let business = ak.and_then(|ak| self.config.businesses.index_of(ak));
-        if let Some(permit) = self.admission.admit(calls, bytes, business) {
+    /// Room for a push of `calls` calls whose claim request has `bytes` bytes; `None` where there is none and the push must be answered
+    /// 503.
+    pub fn admit(&mut self, calls: usize, bytes: usize) -> Option<Permit> {
+        if let Some(permit) = self.admission.admit(calls, bytes) {
             return Some(permit);
         }
         // What was never asked for and is awaited by nobody gives way first: nobody was promised anything.
@@ -263,7 +296,7 @@ impl Dispatcher {
             return None;
         }
         self.journal.push(Event::AbandonedDropped { pushes });
-        self.admission.admit(calls, bytes, business)
+        self.admission.admit(calls, bytes)
     }
 
     /// Asks the store for a push of `body_size` bytes, whose stream waits for the verdict.
@@ -368,7 +401,7 @@ impl Dispatcher {
             let claim = entry.remove();
             self.queue(claim, now);
         }
-        while let Some(claim) = self.queues.pop() {
+        while let Some(claim) = self.queues.pop(now) {
             let Some(business) = self.config.businesses.all().get(claim.business) else {
                 self.queues.completed(claim.business);
                 continue;
@@ -428,7 +461,8 @@ impl Dispatcher {
                     from_upstream: answer.from_upstream,
                     body: answer.body,
                 });
-                self.finish(call_id, push_id, outcome, Some(now.since(sent_at)), permit, now);
+                let call = EndedCall { call_id, push_id, business: Some(business) };
+                self.finish(call, outcome, Some(now.since(sent_at)), permit, now);
             }
             Some(InFlight::Outcomes(batch)) => self.outcomes_answered(batch, answer, now),
             Some(InFlight::Claims(batch)) => self.batch_answered(batch, answer, now),
@@ -447,7 +481,8 @@ impl Dispatcher {
         let backlog = self.backlog.due(&self.config.store, self.draining);
         let claims = self.claims.due(&self.config.store, self.draining, now);
         let works = self.works.due(self.draining, self.admission.works() == 0);
-        let due = [refused, backlog, claims, works, self.streams.due()].into_iter().flatten().min()?;
+        let due =
+            [refused, backlog, claims, works, self.streams.due(), self.queues.due()].into_iter().flatten().min()?;
         Some(due.saturating_sub(now.monotonic_ms))
     }
 
@@ -537,14 +572,17 @@ impl Dispatcher {
             match (call.verdict, call.record) {
                 (CallVerdict::Claimed, Some(record)) => {
                     let record = record.get().as_bytes();
-                    let business = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
-                        Some(Some(business)) => Ok(business),
-                        Some(None) => Err(Skipped::NoCallback),
-                        None => Err(Skipped::NoBinding),
+                    let permit = permit.split(record.len());
+                    let placed = match call.ak.as_deref().map(|ak| self.config.businesses.index_of(ak)) {
+                        Some(Some(business)) => permit
+                            .place(business)
+                            .map(|permit| (business, permit))
+                            .map_err(|permit| (Outcome::NotSent { reason: NotSent::QueueFull }, permit)),
+                        Some(None) => Err((Outcome::Skipped { reason: Skipped::NoCallback }, permit)),
+                        None => Err((Outcome::Skipped { reason: Skipped::NoBinding }, permit)),
                     };
-                    let permit = permit.split(record.len(), business.ok());
-                    match business {
-                        Ok(business) => {
+                    match placed {
+                        Ok((business, permit)) => {
                             let call_id = call.call_id.as_ref().into();
                             let (span_id, trace) = (claim::span_id(push_id, index), trace.cloned());
                             let record = record.into();
@@ -552,12 +590,12 @@ impl Dispatcher {
                                 Claim { call_id, push_id, business, record, trace, span_id, permit, refusals: 0 };
                             self.queue(claim, now);
                         }
-                        Err(reason) => self.finish_unsent(call, push_id, Outcome::Skipped { reason }, permit, now),
+                        Err((outcome, permit)) => self.finish_unsent(call, push_id, outcome, permit, now),
                     }
                 }
                 (CallVerdict::Erased, _) => {
                     let outcome = Outcome::NotSent { reason: NotSent::Erased };
-                    let permit = permit.split(0, None);
+                    let permit = permit.split(0);
                     self.finish_unsent(call, push_id, outcome, permit, now);
                 }
                 _ => {}
@@ -577,7 +615,7 @@ impl Dispatcher {
             });
             let instead = match classified {
                 Outcome::NotSent { .. } => NoAnswer::NotSent,
-                Outcome::Answered { status: 404 } => NoAnswer::Unknown,
+                Outcome::Rejected { status: 404 } => NoAnswer::Unknown,
                 _ => NoAnswer::Missed,
             };
             return self.works_missed(take, instead, answer.status, now);
@@ -606,25 +644,23 @@ impl Dispatcher {
     }
 
     fn finish_unsent(&mut self, call: &CallResult<'_>, push_id: PushId, outcome: Outcome, permit: Permit, now: Now) {
-        self.finish(call.call_id.as_ref().into(), push_id, outcome, None, permit, now);
+        let business = call.ak.as_deref().and_then(|ak| self.config.businesses.index_of(ak));
+        let call = EndedCall { call_id: call.call_id.as_ref().into(), push_id, business };
+        self.finish(call, outcome, None, permit, now);
     }
 
     fn queue(&mut self, claim: Claim, now: Now) {
         if let Err(claim) = self.queues.push(claim) {
             let outcome = Outcome::Skipped { reason: Skipped::NoCallback };
-            self.finish(claim.call_id, claim.push_id, outcome, None, claim.permit, now);
+            let call = EndedCall { call_id: claim.call_id, push_id: claim.push_id, business: None };
+            self.finish(call, outcome, None, claim.permit, now);
         }
     }
 
-    fn finish(
-        &mut self,
-        call_id: Box<str>,
-        push_id: PushId,
-        outcome: Outcome,
-        duration_ms: Option<u64>,
-        mut permit: Permit,
-        now: Now,
-    ) {
+    fn finish(&mut self, call: EndedCall, outcome: Outcome, duration_ms: Option<u64>, mut permit: Permit, now: Now) {
+        let EndedCall { call_id, push_id, business } = call;
+        // A store that does not take outcomes is not the business's fault.
+        permit.leave();
         permit.release_bytes();
         let report = OutcomeReport {
             call_id: call_id.to_string(),
@@ -633,17 +669,16 @@ impl Dispatcher {
             duration_ms: duration_ms.and_then(|duration| i64::try_from(duration).ok()),
         };
         self.backlog.add(report, permit, now);
-        self.journal.push(Event::CallbackFinished { call_id, push_id, outcome, duration_ms });
+        self.journal.push(Event::CallbackFinished { call_id, push_id, business, outcome, duration_ms });
     }
 
     fn callback_refused(&mut self, mut claim: Claim, refusal: Refusal, now: Now) {
         self.queues.completed(claim.business);
         claim.refusals += 1;
-        let business = self.config.businesses.all().get(claim.business);
         let pause = usize::try_from(claim.refusals - 1).ok().and_then(|index| REFUSED_PAUSES_MS.get(index)).copied();
         self.journal.push(Event::CallbackRefused {
             call_id: claim.call_id.clone(),
-            cluster: business.map(|business| business.cluster.as_ref()).unwrap_or_default().into(),
+            business: claim.business,
             reason: refusal,
             attempts: claim.refusals,
             retry_in_ms: pause,
@@ -655,7 +690,9 @@ impl Dispatcher {
             }
             None => {
                 let outcome = Outcome::NotSent { reason: refusal.not_sent() };
-                self.finish(claim.call_id, claim.push_id, outcome, None, claim.permit, now);
+                let business = Some(claim.business);
+                let call = EndedCall { call_id: claim.call_id, push_id: claim.push_id, business };
+                self.finish(call, outcome, None, claim.permit, now);
             }
         }
     }

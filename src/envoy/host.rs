@@ -1,13 +1,16 @@
 //! Envoy as the worker's host.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, LogLevel, MetricType, Status};
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status};
 
 use super::clock::{Clock, Random};
+use super::header_map::HeaderMap;
 use super::hostcalls as own;
+use crate::config::{Business, Config};
 use crate::dispatcher::{OutgoingRequest, Refusal};
 use crate::exchange::first;
 use crate::host::Host;
@@ -20,7 +23,11 @@ use crate::streams::StreamId;
 thread_local! {
     /// Envoy's statistics, defined once for each VM: the host makes a new entry at every definition.
     static METERS: Meters = Meters::define();
+    /// The ids of counters of businesses, by their names: a configuration that comes later has mostly the same.
+    static BUSINESSES: RefCell<BTreeMap<String, Option<u32>>> = const { RefCell::new(BTreeMap::new()) };
 }
+
+type BusinessIds = [(Counter, Option<u32>); metrics::CALLBACKS.len()];
 
 /// See the [module](self).
 pub struct Envoy {
@@ -30,10 +37,12 @@ pub struct Envoy {
     random: RefCell<Random>,
     /// The shared queue that wakes the root; `None` if the host has none to give.
     wake_queue: Option<u32>,
+    /// The ids of each business's counters, by its number.
+    businesses: Vec<BusinessIds>,
 }
 
 impl Envoy {
-    pub fn new(root: u32) -> Self {
+    pub fn new(root: u32, config: &Config) -> Self {
         // From the first moment on, so that whoever reads the statistics finds them all.
         METERS.with(|_| ());
         let mut random = Random::default();
@@ -42,7 +51,9 @@ impl Envoy {
             let name = format!("privatenumber.wake.{:032x}", u128::from_be_bytes(bytes));
             hostcalls::register_shared_queue(&name).ok()
         });
-        Self { root, clock: Clock::default(), random: RefCell::new(random), wake_queue }
+        let businesses = config.businesses.all().iter().filter(|_| config.business_metrics);
+        let businesses = businesses.map(|business| define_business(business)).collect();
+        Self { root, clock: Clock::default(), random: RefCell::new(random), wake_queue, businesses }
     }
 
     /// Takes a wake-up out of the queue. Each has a notice of its own.
@@ -81,6 +92,19 @@ impl Host for Envoy {
         own::set_effective_context(self.root);
     }
 
+    fn body_received(&self, stream: StreamId) -> Option<u64> {
+        if !own::set_effective_context(stream) {
+            return None;
+        }
+        // Envoy counts the request's headers in, by the lengths of their names and values.
+        let total = hostcalls::get_property(vec!["request", "total_size"]).ok().flatten();
+        let headers = HeaderMap::of(MapType::HttpRequestHeaders);
+        own::set_effective_context(self.root);
+        let total = u64::from_le_bytes(total?.try_into().ok()?);
+        let of_headers = headers.pairs().iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        total.checked_sub(u64::try_from(of_headers).ok()?)
+    }
+
     fn wake(&self) -> bool {
         self.wake_queue.is_some_and(|queue| hostcalls::enqueue_shared_queue(queue, Some(b"!")).is_ok())
     }
@@ -101,15 +125,17 @@ impl Host for Envoy {
     }
 
     fn add(&self, metric: Metric, change: i64) {
-        METERS.with(|meters| {
-            let id = match metric {
-                Metric::Counter(counter) => meters.counters.get(counter as usize),
-                Metric::Gauge(gauge) => meters.gauges.get(gauge as usize),
-            };
-            if let Some(id) = id.copied().flatten() {
-                let _ = hostcalls::increment_metric(id, change);
+        let id = METERS.with(|meters| match metric {
+            Metric::Counter(counter) => meters.counters.get(counter as usize).copied().flatten(),
+            Metric::Gauge(gauge) => meters.gauges.get(gauge as usize).copied().flatten(),
+            Metric::Business { business, counter } => {
+                let ids = self.businesses.get(business)?;
+                ids.iter().find(|(known, _)| *known == counter).and_then(|(_, id)| *id)
             }
         });
+        if let Some(id) = id {
+            let _ = hostcalls::increment_metric(id, change);
+        }
     }
 
     fn record(&self, histogram: Histogram, value: u64) {
@@ -146,6 +172,22 @@ impl Meters {
             histograms: Histogram::ALL.iter().map(|one| define(MetricType::Histogram, one.name())).collect(),
         }
     }
+}
+
+/// Defines the counters of a business, unless that was done before.
+fn define_business(business: &Business) -> BusinessIds {
+    BUSINESSES.with(|known| {
+        metrics::CALLBACKS.map(|counter| {
+            let name = metrics::business_name(counter, business);
+            let mut known = known.borrow_mut();
+            let id = known.get(&name).copied().unwrap_or_else(|| {
+                let id = hostcalls::define_metric(MetricType::Counter, &name).ok();
+                known.insert(name, id);
+                id
+            });
+            (counter, id)
+        })
+    })
 }
 
 /// `:status` among `headers`.

@@ -71,7 +71,8 @@ impl RootContext for Root {
         let json = host::body(BufferType::PluginConfiguration, size);
         match Config::from_json(&json, &|name| std::env::var(name).ok()) {
             Ok(config) => {
-                self.worker = Some(Rc::new(Worker::new(Rc::new(config), Envoy::new(self.id))));
+                let envoy = Envoy::new(self.id, &config);
+                self.worker = Some(Rc::new(Worker::new(Rc::new(config), envoy)));
                 true
             }
             Err(errors) => {

@@ -52,6 +52,7 @@ pub(super) fn examine<N: AsRef<str>, V: AsRef<[u8]>>(
     }
     Ok(Some(Signed {
         stream,
+        announced: declared,
         app_key: authenticated.application.app_key.clone(),
         ak: authenticated.application.ak.clone(),
         without_binding: authenticated.application.without_binding,

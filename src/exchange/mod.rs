@@ -149,6 +149,8 @@ enum State {
 #[derive(Debug)]
 struct Signed {
     stream: StreamId,
+    /// `content-length`.
+    announced: Option<u64>,
     app_key: String,
     ak: Option<String>,
     without_binding: WithoutBinding,
@@ -174,7 +176,7 @@ impl Exchange {
             Ok(None) => return AtHeaders::LeaveAlone,
             Err(reply) => return AtHeaders::Answer(self.refuse(dispatcher, None, reply)),
         };
-        if let Err(reply) = dispatcher.begin(stream, now) {
+        if let Err(reply) = dispatcher.begin(stream, signed.announced, now) {
             return AtHeaders::Answer(self.refuse(dispatcher, None, reply));
         }
         self.state = State::Reading(signed);
@@ -192,6 +194,7 @@ impl Exchange {
             State::Asking(_) | State::Committed(_) | State::Replacing(_) => return AtBody::LeaveAlone,
             State::Waiting(_) | State::Preempted(_) | State::Over => return AtBody::Wait,
         };
+        dispatcher.body_shown();
         if !dispatcher.holds(stream) {
             // It gave way, and the worker answers it.
             self.state = State::Waiting(stream);
@@ -236,6 +239,7 @@ impl Exchange {
             }
         };
         let stream = signed.stream;
+        dispatcher.body_shown();
         if !dispatcher.holds(stream) {
             self.state = State::Waiting(stream);
             return AtEnd::Hold { reset: false };
@@ -458,7 +462,7 @@ fn claim_request(
     // A CDR's text, and what is taken from it.
     let draft = Draft::new(&push, further, 2 * body.len() + 1_024).ok_or(Reply::StoreUnavailable)?;
     // A push without calls is pending, too.
-    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes(), signed.ak.as_deref()).ok_or(Reply::Busy)?;
+    let permit = dispatcher.admit(draft.calls().max(1), draft.bytes()).ok_or(Reply::Busy)?;
     Ok(draft.admitted(permit, signed.trace, now))
 }
 

@@ -38,7 +38,7 @@ fn one_push_becomes_one_callback_and_one_outcome() {
         gateway.respond(callback, &upstream(204, b""));
         assert!(gateway.depart().is_empty(), "the outcome waits for others");
         gateway.advance(20);
-        assert_eq!(gateway.report(), [Outcome::Answered { status: 204 }]);
+        assert_eq!(gateway.report(), [Outcome::Delivered { status: 204 }]);
         gateway.end(asked.stream);
         assert!(gateway.is_idle(), "{mode}: {:?}", gateway.gauges());
     }
@@ -356,7 +356,7 @@ fn p3_outcomes_are_kept_in_order_and_sent_again_while_the_store_is_away() {
 #[test]
 fn p4_a_business_at_its_limit_holds_up_nobody_else() {
     let other = "B0000000000000000000000000000000";
-    let business = |ak: &str, cluster: &str| json!({"ak": ak, "cluster": cluster, "authority": "business.example.com", "path": "/", "concurrency": 1});
+    let business = |ak: &str, cluster: &str| json!({"ak": ak, "cluster": cluster, "authority": "business.example.com", "path": "/", "concurrency": 1, "pending_calls": 50});
     let mut gateway = Gateway::new("hold", json!({"businesses": [business(AK, "slow"), business(other, "quick")]}));
     let (slow, quick) = (gateway.ask(BATCH), gateway.ask(&crate::testing::push_of(1, 1)));
     gateway.commit(&slow, "claimed");
@@ -370,6 +370,60 @@ fn p4_a_business_at_its_limit_holds_up_nobody_else() {
     assert_eq!(gateway.gauges().callback_queue, 2);
     gateway.respond(&callbacks[0], &upstream(200, b""));
     assert_eq!(gateway.callbacks().len(), 1, "the next one of the slow business");
+}
+
+/// One application serves four businesses, which bindings name. Three of them never answer.
+#[test]
+fn p4_three_businesses_that_hang_do_not_close_the_gateway_for_a_fourth() {
+    for mode in MODES {
+        let names = ["HANGS0", "HANGS1", "HANGS2", "HEALTHY"];
+        let business = |ak: &str| json!({"ak": ak, "cluster": ak, "authority": "business.example.com", "path": "/"});
+        let mut gateway = Gateway::new(mode, json!({"businesses": names.map(business)}));
+        // Pushes 50 calls of a business. Returns its callbacks, and how many calls got no place.
+        let mut number = 0;
+        let mut push = |gateway: &mut Gateway, ak: &str| {
+            number += 1;
+            let asked = gateway.ask(&crate::testing::push_of(number, 50));
+            let mut calls = asked.calls("claimed");
+            calls.as_array_mut().unwrap().iter_mut().for_each(|call| call["ak"] = json!(ak));
+            gateway.commit_with(&asked, &calls);
+            gateway.end(asked.stream);
+            let callbacks = gateway.callbacks();
+            gateway.advance(20);
+            let full = Outcome::NotSent { reason: NotSent::QueueFull };
+            let not_sent = gateway.report().iter().filter(|outcome| **outcome == full).count();
+            (callbacks, not_sent)
+        };
+        let (mut sent, mut full) = (0, 0);
+        for ak in names[..3].iter().cycle().take(300) {
+            let (callbacks, not_sent) = push(&mut gateway, ak);
+            sent += callbacks.len();
+            full += not_sent;
+        }
+        assert_eq!(sent, 300, "the default concurrency of each");
+        assert!((7_400..=7_600).contains(&(15_000 - full)), "{full} of 15000 calls got no place");
+
+        let (callbacks, full) = push(&mut gateway, names[3]);
+        assert_eq!((callbacks.len(), full), (50, 0), "{mode}");
+        assert!(callbacks.iter().all(|sent| sent.cluster == names[3]), "{mode}");
+    }
+}
+
+#[test]
+fn a_business_is_sent_no_more_than_its_rate_allows_and_all_of_it_in_the_end() {
+    let business = json!({"ak": AK, "cluster": "b", "authority": "b.example.com", "path": "/", "rate": 20});
+    let mut gateway = Gateway::new("hold", json!({"businesses": [business]}));
+    let asked = gateway.ask(&crate::testing::push_of(1, 50));
+    gateway.commit(&asked, "claimed");
+    let mut sent = gateway.callbacks().len();
+    assert_eq!(sent, 2, "a tenth of a second's worth at once");
+    for second in 1..=3 {
+        for _ in 0..100 {
+            gateway.advance(10);
+            sent += gateway.callbacks().len();
+        }
+        assert_eq!(sent, (2 + 20 * second).min(50));
+    }
 }
 
 #[test]

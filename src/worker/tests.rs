@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use crate::admission::FIRST_BYTES;
 use crate::dispatcher::{HttpAnswer, Refusal};
 use crate::driver::{Action, Event, Sent};
+use crate::metrics::{CALLBACKS, Counter, Metric};
 use crate::reply::Reply;
 use crate::streams::StreamId;
 use crate::testing::{
-    AK, CUT_OFF, Gateway, PUSH, TIMEOUT, at, batch_answer, cdr, fee, ids, problem, push_of, pushes, result, upstream,
-    with,
+    AK, CUT_OFF, Gateway, PUSH, TIMEOUT, at, batch_answer, cdr, config, fee, ids, problem, push_of, pushes, result,
+    upstream, with,
 };
 
 fn gateway(more: Value) -> Gateway {
@@ -367,7 +368,8 @@ fn rule_9_a_worker_is_drained_only_when_nothing_old_is_left() {
 
 #[test]
 fn rule_10_a_claim_that_is_granted_late_is_called_back() {
-    let mut gateway = gateway(json!({"store": {"claim_deadline_seconds": 60}}));
+    let business = json!({"ak": AK, "cluster": "b", "authority": "b.example.com", "path": "/", "pending_calls": 50});
+    let mut gateway = gateway(json!({"store": {"claim_deadline_seconds": 60}, "businesses": [business]}));
     let stream = gateway.push(PUSH.as_bytes()).unwrap();
     let claims = gateway.next_claims();
     gateway.respond(&claims, &TIMEOUT);
@@ -854,4 +856,112 @@ fn rule_11_bytes_under_way_are_bounded() {
     assert!((14_000_000..16 * 1_024 * 1_024 + 2_100_000).contains(&bytes), "{bytes}");
     gateway.advance(1_000);
     assert!(gateway.claims().is_empty(), "nothing more before one of them has ended");
+}
+
+/// What the counters of the `business`-th business say.
+fn told_of_business(gateway: &Gateway, business: usize) -> [i64; 4] {
+    CALLBACKS.map(|counter| gateway.driver.told(Metric::Business { business, counter }))
+}
+
+#[test]
+fn callbacks_are_counted_for_each_business_of_the_configuration() {
+    let other = json!({"ak": "B", "cluster": "other", "authority": "b.example.com", "path": "/"});
+    let mine = json!({"ak": AK, "cluster": "business", "authority": "a.example.com", "path": "/"});
+    for (setting, expected) in [("auto", [1, 2, 0, 1]), ("on", [1, 2, 0, 1]), ("off", [0; 4])] {
+        let mut gateway = gateway(json!({"businesses": [other, mine], "business_metrics": setting}));
+        for (number, answer) in [upstream(200, b""), upstream(500, b""), upstream(302, b""), TIMEOUT].iter().enumerate()
+        {
+            let asked = gateway.ask(&push_of(number, 1));
+            gateway.commit(&asked, "claimed");
+            let [sent] = gateway.callbacks().try_into().unwrap();
+            gateway.respond(&sent, answer);
+            gateway.advance(100);
+            assert_eq!(gateway.report().len(), 1);
+        }
+        gateway.advance(1_000);
+        assert_eq!(told_of_business(&gateway, 1), expected, "{setting}");
+        assert_eq!(told_of_business(&gateway, 0), [0; 4], "{setting}");
+    }
+}
+
+#[test]
+fn more_than_two_hundred_businesses_are_counted_one_by_one_only_when_asked_for() {
+    let businesses = |count: usize| -> Value {
+        let one = |number| json!({"ak": format!("B{number}"), "cluster": "c", "authority": "a", "path": "/"});
+        (0..count).map(one).collect()
+    };
+    for (count, setting, expected) in [(200, "auto", true), (201, "auto", false), (201, "on", true), (1, "off", false)]
+    {
+        let config = config("hold", json!({"businesses": businesses(count), "business_metrics": setting}));
+        assert_eq!(config.business_metrics, expected, "{count} {setting}");
+    }
+}
+
+/// A push whose headers announce a body of `announced` bytes.
+fn announced(gateway: &mut Gateway, announced: usize) -> StreamId {
+    let (stream, action) = gateway.stream(&with("content-length", announced.to_string().as_bytes()), false);
+    assert_eq!(action, Action::Hold);
+    stream
+}
+
+#[test]
+fn a_push_whose_body_the_host_has_and_does_not_show_is_told_from_a_slow_one() {
+    let long = 100_000;
+    for (name, length, received, answered_after) in [
+        ("all of it is there", Some(500), Some(500), Some(100)),
+        ("nothing is there: the pusher is slow", Some(500), Some(0), None),
+        ("a part is there: something before the filter may hold it back", Some(500), Some(100), Some(2_000)),
+        ("more is there than the host takes at once", Some(long), Some(65_536), Some(2_000)),
+        ("chunked", None, Some(500), Some(2_000)),
+        ("chunked, nothing there", None, Some(0), None),
+        ("the host cannot say", Some(500), None, Some(2_000)),
+        ("the host cannot say, and it is long", Some(long), None, None),
+        ("the host cannot say, chunked", None, None, None),
+        ("the body is announced as empty", Some(0), Some(0), None),
+    ] {
+        let mut gateway = gateway(json!({}));
+        let stream = match length {
+            Some(length) => announced(&mut gateway, length),
+            None => gateway.open().unwrap(),
+        };
+        gateway.driver.withhold(stream, received);
+        let Some(after) = answered_after else {
+            gateway.advance(10_000);
+            assert_eq!(gateway.replies(), [], "{name}");
+            continue;
+        };
+        gateway.advance(after - 1);
+        assert_eq!(gateway.replies(), [], "{name}: too early");
+        gateway.advance(150);
+        assert_eq!(gateway.replies(), [(stream, Reply::FlagMissing)], "{name}");
+        gateway.end(stream);
+        gateway.advance(1_000);
+        let events = gateway.events();
+        assert_eq!((events.len(), &events[0]["answer"]), (1, &json!("flag_missing")), "{name}: {events:#?}");
+        assert!(events[0]["reason"].as_str().unwrap().contains("allow_on_headers_stop_iteration"), "{events:#?}");
+        assert_eq!(gateway.driver.told(Metric::Counter(Counter::PushesFlagMissing)), 1, "{name}");
+        assert!(gateway.is_idle(), "{name}");
+        assert_eq!(gateway.driver.time(), None, "{name}: no timer is left");
+    }
+}
+
+#[test]
+fn a_worker_that_has_ever_seen_a_body_holds_nobody_for_a_victim_of_envoys_configuration() {
+    let mut gateway = gateway(json!({}));
+    let stream = announced(&mut gateway, 500);
+    gateway.driver.withhold(stream, Some(500));
+    let other = gateway.open().unwrap();
+    gateway.driver.step(other, Event::RequestBody(1));
+    gateway.advance(10_000);
+    assert_eq!(gateway.replies(), [], "a body came: the flag is set");
+    assert_eq!(gateway.driver.time(), None, "and there is nothing more to look into");
+}
+
+#[test]
+fn in_pass_nobody_looks_for_bodies() {
+    let mut gateway = Gateway::new("pass", json!({}));
+    let stream = gateway.open().unwrap();
+    gateway.driver.withhold(stream, Some(500));
+    gateway.advance(10_000);
+    assert_eq!(gateway.replies(), []);
 }

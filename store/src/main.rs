@@ -1,27 +1,52 @@
-//! Starts the store: reads its settings, logs, listens to signals.
+//! Starts the store: reads its settings, logs, listens to signals. Or reads a database file and says what is wrong with it; or imports CDRs into a running store.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use privatenumber_store::clock::Clock;
+use privatenumber_store::database::Database;
 use privatenumber_store::server;
-use privatenumber_store::settings::{LogFormat, Settings};
+use privatenumber_store::settings::{Arguments, Command, LogFormat, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
-    match start(settings).await {
+    let Arguments { settings, command } = Arguments::parse();
+    let result = match command {
+        None => start(settings).await,
+        Some(Command::Check { data }) => return check(&data),
+        Some(Command::ImportCdrs(import)) => import.run(&mut io::stdout(), &mut io::stderr()).await,
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "privatenumber-store: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Checks the database file; the verdict is the last line.
+fn check(data: &Path) -> ExitCode {
+    let findings = Database::check(data, &mut |progress| {
+        let _ = writeln!(io::stderr(), "{progress}");
+    });
+    let mut stdout = io::stdout().lock();
+    for finding in &findings {
+        let _ = writeln!(stdout, "{finding}");
+    }
+    let data = data.display();
+    if findings.is_empty() {
+        let _ = writeln!(stdout, "OK: all of {data} was read and nothing is wrong");
+        return ExitCode::SUCCESS;
+    }
+    let _ = writeln!(stdout, "NOT OK: {} findings in {data}, see above", findings.len());
+    ExitCode::FAILURE
 }
 
 async fn start(settings: Settings) -> anyhow::Result<()> {
@@ -36,9 +61,10 @@ async fn start(settings: Settings) -> anyhow::Result<()> {
             std::process::exit(1);
         });
     };
+    let scheme = if settings.tls().is_some() { "https" } else { "http" };
     server::run(settings, Clock::system(), stop, |address| {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "privatenumber-store listening on http://{address}")
+        writeln!(stdout, "privatenumber-store listening on {scheme}://{address}")
             .and_then(|()| stdout.flush())
             .context("cannot write the address to standard output")
     })

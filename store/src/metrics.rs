@@ -1,9 +1,10 @@
 //! What the store counts. Every label takes its values from a closed set: nothing a client sends becomes a label.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use privatenumber_contract::{CallVerdict, Outcome, OutcomeReport};
+use privatenumber_contract::{CallVerdict, OutcomeReport};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,8 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::database::{
-    BindingDone, OutcomeResult, OutcomesDone, ParkedReleaseResult, PushDone, ReleaseResult, WaitingCalls, WorksDone,
-    WriteError,
+    BindingDone, ImportDone, OutcomeResult, OutcomesDone, ParkedReleaseResult, PushDone, ReleaseResult, WaitingCalls,
+    WorksDone, WriteError,
 };
 
 type Label = [(&'static str, &'static str); 1];
@@ -36,12 +37,18 @@ pub struct Metrics {
     skipped: Counter,
     releases: Family<Label, Counter>,
     parked_releases: Family<Label, Counter>,
+    imports: Family<Label, Counter>,
     works_taken: Counter,
     works_waiting: Gauge,
     waiting: Family<Label, Gauge>,
+    businesses_paused: Gauge,
     oldest_work_seconds: Gauge,
     commits: Family<Label, Counter>,
     abandoned: Counter,
+    clock_ahead_seconds: Gauge<f64, AtomicU64>,
+    clock_far_ahead: Counter,
+    gateway_clock_offset_seconds: Gauge<f64, AtomicU64>,
+    gateway_clock_difference_seconds: Histogram,
     group_size: Histogram,
     commit_seconds: Histogram,
     /// Works that wait for the writer.
@@ -68,12 +75,20 @@ impl Default for Metrics {
             skipped: Counter::default(),
             releases: Family::default(),
             parked_releases: Family::default(),
+            imports: Family::default(),
             works_taken: Counter::default(),
             works_waiting: Gauge::default(),
             waiting: Family::default(),
+            businesses_paused: Gauge::default(),
             oldest_work_seconds: Gauge::default(),
             commits: Family::default(),
             abandoned: Counter::default(),
+            clock_ahead_seconds: Gauge::default(),
+            clock_far_ahead: Counter::default(),
+            gateway_clock_offset_seconds: Gauge::default(),
+            gateway_clock_difference_seconds: Histogram::new([
+                0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 28_800.0, 86_400.0,
+            ]),
             group_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             commit_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             queue_depth: Gauge::default(),
@@ -125,6 +140,7 @@ impl Metrics {
             "Parked CDRs that were to be released, by result",
             self.parked_releases.clone(),
         );
+        registry.register("imports", "CDRs that were to be imported, by result", self.imports.clone());
         registry.register("works_taken", "Works in the answers to workers", self.works_taken.clone());
         registry.register(
             "works_waiting",
@@ -136,6 +152,7 @@ impl Metrics {
             "Calls that wait for a worker to take them, by what for",
             self.waiting.clone(),
         );
+        registry.register("businesses_paused", "Businesses that are paused", self.businesses_paused.clone());
         registry.register(
             "oldest_work_seconds",
             "How long the work that is due longest waits for a worker",
@@ -146,6 +163,26 @@ impl Metrics {
             "abandoned",
             "Works nobody waited for any more when their turn came: not committed",
             self.abandoned.clone(),
+        );
+        registry.register(
+            "clock_ahead_seconds",
+            "How far the store's clock is ahead of its machine's, which was set back",
+            self.clock_ahead_seconds.clone(),
+        );
+        registry.register(
+            "clock_far_ahead",
+            "Times the store's clock came to be more than a minute ahead of its machine's",
+            self.clock_far_ahead.clone(),
+        );
+        registry.register(
+            "gateway_clock_offset_seconds",
+            "A gateway's clock less that of the store's machine, at the last push that told it",
+            self.gateway_clock_offset_seconds.clone(),
+        );
+        registry.register(
+            "gateway_clock_difference_seconds",
+            "Between a gateway's clock and that of the store's machine, whichever is ahead, for each push that told it",
+            self.gateway_clock_difference_seconds.clone(),
         );
         registry.register("group_size", "Works that were committed together", self.group_size.clone());
         registry.register("commit_seconds", "Time from taking a group to its commit", self.commit_seconds.clone());
@@ -225,6 +262,23 @@ impl Metrics {
         count(&self.parked_releases, "result", result, 1);
     }
 
+    /// CDRs were imported.
+    pub fn calls_imported(&self, done: &[ImportDone]) {
+        for done in done {
+            let result = match done {
+                ImportDone::Imported => "imported",
+                ImportDone::AlreadyThere => "already_there",
+                ImportDone::NobodyToCallBack => "unusable",
+            };
+            count(&self.imports, "result", result, 1);
+        }
+    }
+
+    /// So many CDRs were to be imported and cannot be read.
+    pub fn imports_unreadable(&self, cdrs: u64) {
+        count(&self.imports, "result", "unusable", cdrs);
+    }
+
     /// A worker was granted works.
     pub fn works_taken(&self, done: &WorksDone) {
         self.set_works_waiting(done.works_waiting);
@@ -243,7 +297,9 @@ impl Metrics {
     /// So many calls wait.
     pub fn set_waiting(&self, waiting: &WaitingCalls) {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for (what, number) in [("binding", waiting.binding), ("released", waiting.released)] {
+        self.businesses_paused.set(gauge(waiting.paused_businesses));
+        let waits = [("binding", waiting.binding), ("released", waiting.released), ("paused", waiting.paused)];
+        for (what, number) in waits {
             self.waiting.get_or_create(&[("waits_for", what)]).set(gauge(number));
         }
         self.oldest_work_seconds.set(gauge(waiting.oldest_due_ms / 1000));
@@ -264,12 +320,7 @@ impl Metrics {
     pub fn outcomes_committed(&self, reports: &[OutcomeReport], done: &OutcomesDone) {
         self.set_works_waiting(done.answer.works_waiting);
         for (report, result) in reports.iter().zip(&done.results) {
-            let class = match report.outcome {
-                Outcome::Answered { .. } => "answered",
-                Outcome::NotSent { .. } => "not_sent",
-                Outcome::MaybeSent { .. } => "maybe_sent",
-                Outcome::Skipped { .. } => "skipped",
-            };
+            let class = report.outcome.state().as_str();
             let result = match result {
                 OutcomeResult::Recorded => "recorded",
                 OutcomeResult::Repeated => "repeated",
@@ -301,6 +352,22 @@ impl Metrics {
         self.abandoned.inc_by(works as u64);
     }
 
+    /// The store's clock is so far ahead of its machine's, milliseconds.
+    pub fn set_clock_ahead(&self, ahead_ms: i64) {
+        self.clock_ahead_seconds.set(seconds(ahead_ms));
+    }
+
+    /// The store's clock came to be more than a minute ahead of its machine's.
+    pub fn clock_far_ahead(&self) {
+        self.clock_far_ahead.inc();
+    }
+
+    /// A gateway's clock showed so much more than that of the store's machine, milliseconds.
+    pub fn gateway_clock(&self, offset_ms: i64) {
+        self.gateway_clock_offset_seconds.set(seconds(offset_ms));
+        self.gateway_clock_difference_seconds.observe(seconds(offset_ms).abs());
+    }
+
     /// A request was answered.
     pub fn request_answered(&self, route: &'static str, status: StatusCode) {
         let class = match status.as_u16() {
@@ -311,6 +378,10 @@ impl Metrics {
         };
         self.requests.get_or_create(&[("route", route), ("status", class)]).inc();
     }
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
 }
 
 fn count(family: &Family<Label, Counter>, label: &'static str, value: &'static str, by: u64) {

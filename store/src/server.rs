@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,21 +11,22 @@ use anyhow::{Context, bail};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::clock::Clock;
 use crate::database::{Database, OpenOptions};
 use crate::http::body::BodyLimits;
+use crate::http::slow::SlowBodies;
 use crate::http::{App, router};
 use crate::metrics::Metrics;
 use crate::open_files::room_for_connections;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::writer::{Writer, WriterDied};
 
 /// The size of a request's head.
@@ -38,6 +40,15 @@ const STREAMS_MAX: u32 = 100;
 /// the buffers of HTTP/1.1 take.
 const WINDOW_BYTES: u32 = 64 * 1024;
 
+/// Of so many connections one is kept free of slow bodies, so that probes and whole requests always find a place.
+const KEPT_FREE: usize = 4;
+
+/// How long a connection waits for a place before others make room for it, and how long a connection is left alone in any case.
+const CROWDED_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a client may take for its part of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Serves until `stop` resolves, then finishes what was accepted. Calls `ready` with the address once requests are served.
 ///
 /// # Errors
@@ -50,11 +61,19 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let token = settings.token()?;
     settings.check()?;
-    let options = OpenOptions { busy_timeout: settings.busy_timeout, ..OpenOptions::default() };
-    let database = Database::open(&settings.data, &options).await?.keeping(settings.keeping());
+    let options =
+        OpenOptions { busy_timeout: settings.busy_timeout, lock_wait: settings.lock_wait, ..OpenOptions::default() };
+    let mut stop = pin!(stop);
+    let database = tokio::select! {
+        opened = Database::open(&settings.data, &options) => opened?.keeping(settings.keeping()),
+        () = stop.as_mut() => return Ok(()),
+    };
+    clock.now_after(database.latest_time().await?);
+    let tls = settings.tls().map(Tls::load).transpose()?.map(Arc::new);
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!("cannot listen on {}; is another process there? --listen takes another", settings.listen)
     })?;
+    let connections = room_for_connections(settings.connections).clamp(1, Semaphore::MAX_PERMITS);
     let metrics = Arc::new(Metrics::default());
     let (writer, mut writer_task) =
         Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), settings.queue);
@@ -67,6 +86,7 @@ pub async fn run(
             bytes: settings.body_bytes,
             time: settings.body_timeout,
             budget: Arc::new(Semaphore::new(settings.buffer_bytes.min(Semaphore::MAX_PERMITS))),
+            slow: Arc::new(SlowBodies::new(connections - connections.div_ceil(KEPT_FREE))),
         },
         ready_timeout: settings.ready_timeout,
         token,
@@ -75,10 +95,13 @@ pub async fn run(
     });
     ready(listener.local_addr().context("the address listened on cannot be told")?)?;
 
-    let mut connections = Connections::new(Arc::clone(&app), &settings);
+    let mut connections = Connections::new(Arc::clone(&app), &settings, connections, tls.clone());
     tokio::select! {
         () = connections.accept(&listener) => {}
         () = stop => {}
+        () = watch_file(&database) => {}
+        () = follow(tls) => {}
+        () = record_time(&app.writer) => {}
         ended = &mut writer_task => {
             let reason = match ended {
                 Ok(Ok(())) => "no error".to_owned(),
@@ -94,8 +117,47 @@ pub async fn run(
     let deadline = Instant::now() + settings.shutdown_timeout;
     // Connections get most of the time, the last commit the rest.
     connections.finish(deadline - settings.shutdown_timeout / 4).await;
+    // What fails is logged by the writer, and whether it stops in time is looked at below.
+    let _ = timeout_at(deadline, app.writer.readiness()).await;
     drop(app);
     finish_writing(writer_task, &database, deadline).await
+}
+
+/// Reads certificates again when they change. Never ends.
+async fn follow(tls: Option<Arc<Tls>>) {
+    match tls {
+        Some(tls) => tls.follow().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How often it is looked at whether the database file is in its place. Requests look for themselves; this is for the log.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Logs when the database file goes, and when it comes back. Never ends.
+async fn watch_file(database: &Database) {
+    let mut in_place = true;
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        match (database.check_file(), in_place) {
+            (Err(error), true) => tracing::error!(%error, "not ready"),
+            (Ok(()), false) => tracing::info!("the database file is in its place again"),
+            (Ok(()), true) | (Err(_), false) => continue,
+        }
+        in_place = !in_place;
+    }
+}
+
+/// How often the time is recorded, so that the store's clock goes on from there should the machine's be set back before the next start.
+const TIME_RECORDED_EVERY: Duration = Duration::from_secs(30);
+
+/// Records the time for ever.
+async fn record_time(writer: &Writer) {
+    loop {
+        tokio::time::sleep(TIME_RECORDED_EVERY).await;
+        // The writer logs what fails. The time recorded before holds, and whoever reconciles is given that.
+        let _ = writer.readiness().await;
+    }
 }
 
 async fn finish_writing(
@@ -116,6 +178,15 @@ async fn finish_writing(
     Ok(())
 }
 
+/// What connections are told.
+#[derive(Debug, Default)]
+struct Notice {
+    /// The store stops.
+    stopping: bool,
+    /// Counts how often a connection found no place.
+    crowded: u64,
+}
+
 /// The open connections.
 struct Connections {
     app: Arc<App>,
@@ -124,12 +195,14 @@ struct Connections {
     silence_timeout: Duration,
     write_timeout: Duration,
     slots: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    /// `None` serves plain HTTP.
+    tls: Option<Arc<Tls>>,
+    notices: watch::Sender<Notice>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    fn new(app: Arc<App>, settings: &Settings) -> Self {
+    fn new(app: Arc<App>, settings: &Settings, slots: usize, tls: Option<Arc<Tls>>) -> Self {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -147,17 +220,16 @@ impl Connections {
             // Longer than a client that has said everything may have to wait for its answer.
             silence_timeout: settings.header_timeout.saturating_add(settings.busy_timeout),
             write_timeout: settings.write_timeout,
-            slots: Arc::new(Semaphore::new(
-                room_for_connections(settings.connections).clamp(1, Semaphore::MAX_PERMITS),
-            )),
-            graceful: GracefulShutdown::new(),
+            slots: Arc::new(Semaphore::new(slots)),
+            tls,
+            notices: watch::Sender::new(Notice::default()),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Accepts for ever. A connection beyond the cap waits in the system's queue.
+    /// Accepts for ever. A connection beyond the cap waits in the system's queue; connections that were served make room for it.
     async fn accept(&mut self, listener: &TcpListener) {
-        while let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
+        while let Some(slot) = self.slot().await {
             while self.tasks.try_join_next().is_some() {}
             match listener.accept().await {
                 Ok((stream, _)) => self.serve(stream, slot),
@@ -170,6 +242,16 @@ impl Connections {
         }
     }
 
+    /// Waits for a place. While there is none, connections end after their answer, and idle ones at once.
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            match timeout(CROWDED_INTERVAL, Arc::clone(&self.slots).acquire_owned()).await {
+                Ok(slot) => return slot.ok(),
+                Err(_) => self.notices.send_modify(|notice| notice.crowded = notice.crowded.wrapping_add(1)),
+            }
+        }
+    }
+
     fn serve(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers may be delayed on a connection");
@@ -178,15 +260,20 @@ impl Connections {
         stream.set_write_timeout(Some(self.write_timeout));
         // The head's own time begins when it is known which HTTP this is, and HTTP/2 has none.
         stream.set_read_timeout(Some(self.silence_timeout));
+        let stream = Box::pin(stream);
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.http.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
-        let watcher: Watcher = self.graceful.watcher();
+        let (http, tls, notices) = (self.http.clone(), self.tls.clone(), self.notices.subscribe());
         let app = Arc::clone(&self.app);
         self.tasks.spawn(async move {
             app.metrics.connections.inc();
             let _count = Uncount(&app);
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, "a connection ended with an error");
+            match tls {
+                None => drive(http.serve_connection(TokioIo::new(stream), service), notices).await,
+                Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
+                    Ok(Ok(stream)) => drive(http.serve_connection(TokioIo::new(stream), service), notices).await,
+                    Ok(Err(error)) => tls.refused(&error),
+                    Err(_) => tls.refused(&"the client took too long"),
+                },
             }
             drop(slot);
         });
@@ -194,11 +281,43 @@ impl Connections {
 
     /// Lets every request that was begun end, until `deadline`.
     async fn finish(self, deadline: Instant) {
-        let Self { graceful, mut tasks, .. } = self;
-        if timeout_at(deadline, graceful.shutdown()).await.is_err() {
+        let Self { notices, mut tasks, .. } = self;
+        notices.send_modify(|notice| notice.stopping = true);
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if timeout_at(deadline, ended).await.is_err() {
             tracing::warn!(connections = tasks.len(), "some requests did not end in time, their connections are cut");
         }
         tasks.shutdown().await;
+    }
+}
+
+/// Serves a connection. At a notice it ends after the answers to what was asked.
+async fn drive<I>(
+    connection: auto::Connection<'_, I, TowerToHyperService<Router>, TokioExecutor>,
+    mut notices: watch::Receiver<Notice>,
+) where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut connection = pin!(connection);
+    let begun = Instant::now();
+    let mut is_ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended with an error");
+                }
+                return;
+            }
+            changed = notices.changed(), if !is_ending => {
+                let is_stopping = changed.is_err() || notices.borrow_and_update().stopping;
+                // A connection that has just come may not have sent its request yet.
+                if is_stopping || begun.elapsed() >= CROWDED_INTERVAL {
+                    connection.as_mut().graceful_shutdown();
+                    is_ending = true;
+                }
+            }
+        }
     }
 }
 

@@ -2,23 +2,38 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::builder::RangedI64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::database::Keeping;
 use crate::http::token::Token;
+use crate::import::Import;
+use crate::tls::TlsFiles;
 
 /// The store behind the Private Number Gateway.
 ///
-/// Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
-/// listening on http://ADDRESS` on standard output once it serves; logs to standard error, as much as RUST_LOG says
+/// Without a command it serves. Keeps calls, grants each call's claim once, keeps outcomes and bindings, in one SQLite file. Says `privatenumber-store
+/// listening on http://ADDRESS` (https:// with --tls-cert) on standard output once it serves; logs to standard error, as much as RUST_LOG says
 /// (default: info). Stops on SIGTERM or SIGINT once everything accepted is committed; a second signal stops it at once.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "privatenumber-store", version)]
+#[command(name = "privatenumber-store", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub settings: Settings,
+
+    #[allow(missing_docs)]
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+// No doc comment for clap: it would replace that of the program.
+#[allow(missing_docs)]
+#[derive(Clone, Debug, Args)]
 pub struct Settings {
     /// Address to listen on; port 0 takes any free one
     #[arg(long, env = "PRIVATENUMBER_STORE_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS:PORT")]
@@ -39,6 +54,18 @@ pub struct Settings {
     /// File with the bearer token that requests to /v1/ must carry [default: none is needed]
     #[arg(long, env = "PRIVATENUMBER_STORE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+
+    /// File with the certificate of the store, then those that lead to its CA, as PEM: serve https [default: http]
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the key of the certificate, as PEM
+    #[arg(long, env = "PRIVATENUMBER_STORE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the CAs whose clients may connect, as PEM [default: clients need no certificate]
+    #[arg(long, env = "PRIVATENUMBER_STORE_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
 
     /// Largest request body
     #[arg(long, env = "PRIVATENUMBER_STORE_BODY_BYTES", default_value_t = 4 * 1024 * 1024, value_name = "BYTES")]
@@ -84,6 +111,10 @@ pub struct Settings {
     #[arg(long, env = "PRIVATENUMBER_STORE_BUSY_TIMEOUT", default_value = "5", value_parser = seconds, value_name = "SECONDS")]
     pub busy_timeout: Duration,
 
+    /// Time to wait at the start for another store to let go of the file
+    #[arg(long, env = "PRIVATENUMBER_STORE_LOCK_WAIT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub lock_wait: Duration,
+
     /// Time in which /readyz must be able to commit
     #[arg(long, env = "PRIVATENUMBER_STORE_READY_TIMEOUT", default_value = "2", value_parser = seconds, value_name = "SECONDS")]
     pub ready_timeout: Duration,
@@ -91,6 +122,27 @@ pub struct Settings {
     /// Time in which the store must have stopped after a signal
     #[arg(long, env = "PRIVATENUMBER_STORE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub shutdown_timeout: Duration,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Read the whole database file and say what is wrong with it
+    ///
+    /// Checks modes, to whom the file belongs, its structure, references, and every value. Changes nothing, and may run while the store
+    /// serves. Says what it does on standard error and the verdict on standard output; the exit status is 0 where all is well.
+    Check {
+        /// SQLite file
+        #[arg(
+            long,
+            env = "PRIVATENUMBER_STORE_DATA",
+            default_value = "./data/privatenumber.sqlite3",
+            value_name = "FILE"
+        )]
+        data: PathBuf,
+    },
+    #[allow(missing_docs)]
+    ImportCdrs(Import),
 }
 
 /// Form of log lines.
@@ -124,27 +176,42 @@ impl Settings {
         Keeping { replay_days: self.replay_days, event_bytes: self.event_bytes }
     }
 
+    /// The files of TLS, if it is asked for.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.tls_cert.clone()?, self.tls_key.clone()?);
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca.clone() })
+    }
+
     /// The token that requests must carry, if one is set.
     ///
     /// # Errors
     /// When it is set and cannot be read, or is empty.
     pub fn token(&self) -> anyhow::Result<Option<Token>> {
-        let (token, place) = if let Some(name) = &self.token_env {
-            let token = std::env::var(name)
-                .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
-            (token, format!("--token-env: the environment variable {name}"))
-        } else if let Some(file) = &self.token_file {
-            let place = format!("--token-file: {}", file.display());
-            (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
-        } else {
-            return Ok(None);
-        };
-        let token = token.trim();
-        if token.is_empty() {
-            bail!("{place} is empty; put the token there, or leave the flag out to need none");
-        }
-        Ok(Some(Token::new(token)))
+        let token = token_text(self.token_env.as_deref(), self.token_file.as_deref())?;
+        Ok(token.map(|token| Token::new(&token)))
     }
+}
+
+/// The token of the environment variable `token_env` or of `token_file`, if either is given.
+///
+/// # Errors
+/// When it is given and cannot be read, or is empty.
+pub(crate) fn token_text(token_env: Option<&str>, token_file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let (token, place) = if let Some(name) = token_env {
+        let token = std::env::var(name)
+            .with_context(|| format!("--token-env: the environment variable {name} is not set to a text"))?;
+        (token, format!("--token-env: the environment variable {name}"))
+    } else if let Some(file) = token_file {
+        let place = format!("--token-file: {}", file.display());
+        (std::fs::read_to_string(file).with_context(|| format!("{place} cannot be read"))?, place)
+    } else {
+        return Ok(None);
+    };
+    let token = token.trim();
+    if token.is_empty() {
+        bail!("{place} is empty; put the token there, or leave the flag out to need none");
+    }
+    Ok(Some(token.to_owned()))
 }
 
 /// A signature is looked for in as many tables.
@@ -172,11 +239,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{Settings, seconds};
+    use super::{Arguments, seconds};
 
     #[test]
     fn the_flags_fit_together() {
-        Settings::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 
     #[test]

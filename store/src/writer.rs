@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use privatenumber_contract::{OutcomeReport, WorkRequest};
+use privatenumber_contract::{BusinessView, OutcomeReport, WorkRequest};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::database::{
-    BindingDone, BindingWork, Database, OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PushDone,
-    PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit, Waiting, Work, WorksDone, WriteError,
+    BindingDone, BindingWork, Database, ImportDone, ImportWork, OutcomeResult, OutcomesDone, ParkedReleaseResult,
+    ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness, ReleaseResult, ReleaseWork, Requester, Slot, Unit,
+    Waiting, Work, WorksDone, WriteError,
 };
 use crate::metrics::Metrics;
 
@@ -55,6 +56,8 @@ enum Requested {
     Binding(Box<Slot<BindingWork>>, oneshot::Sender<Outcome<BindingWork>>),
     Release(Slot<ReleaseWork>, oneshot::Sender<Outcome<ReleaseWork>>),
     ParkedRelease(Slot<ParkedReleaseWork>, oneshot::Sender<Outcome<ParkedReleaseWork>>),
+    Import(Slot<ImportWork>, oneshot::Sender<Outcome<ImportWork>>),
+    Pause(Slot<PauseWork>, oneshot::Sender<Outcome<PauseWork>>),
     Works(Slot<WorkRequest>, oneshot::Sender<Outcome<WorkRequest>>),
     Readiness(Slot<Readiness>, oneshot::Sender<Outcome<Readiness>>),
 }
@@ -95,6 +98,7 @@ impl Writer {
             metrics: Arc::clone(&metrics),
             failures: OncePerSecond::default(),
             replays: OncePerSecond::default(),
+            far_ahead: FarAhead::default(),
         };
         let task =
             if commits_wait { on_a_thread(committer, queued) } else { tokio::spawn(as_a_task(committer, queued)) };
@@ -158,6 +162,22 @@ impl Writer {
         share: Share,
     ) -> Result<ParkedReleaseResult, QueueError> {
         Ok(self.submit(1, share, |reply| Requested::ParkedRelease(Slot::new(work), reply)).await??)
+    }
+
+    /// Records calls that no push brought. Returns what became of each, in their order.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn import(&self, work: ImportWork, share: Share) -> Result<Vec<ImportDone>, QueueError> {
+        Ok(self.submit(1, share, |reply| Requested::Import(Slot::new(work), reply)).await??)
+    }
+
+    /// Pauses or resumes a business.
+    ///
+    /// # Errors
+    /// As [`Writer::push`].
+    pub async fn pause(&self, work: PauseWork) -> Result<BusinessView, QueueError> {
+        Ok(self.submit(1, None, |reply| Requested::Pause(Slot::new(work), reply)).await??)
     }
 
     /// Grants works to a worker.
@@ -268,6 +288,7 @@ struct Committer {
     failures: OncePerSecond,
     /// Pushes whose signature came with other texts before: whoever has captured one can send thousands.
     replays: OncePerSecond,
+    far_ahead: FarAhead,
 }
 
 impl Committer {
@@ -291,7 +312,7 @@ impl Committer {
             job.add_to(&mut works);
         }
         let number = works.len();
-        let dropped = self.database.commit(&mut works, &|| self.clock.now_ms());
+        let dropped = self.database.commit(&mut works, &|recorded_ms| self.clock.now_after(recorded_ms));
         let failure = works.iter().find_map(|waiting| waiting.unit.error()).cloned();
         drop(works);
         self.metrics.group_done(number, begun.elapsed(), failure.as_ref());
@@ -300,6 +321,11 @@ impl Committer {
             && let Some(unsaid) = self.failures.count(Instant::now())
         {
             tracing::error!(works = number, unsaid, %error, "not all works of a group were committed");
+        }
+        let ahead_ms = self.clock.read().ahead_ms();
+        self.metrics.set_clock_ahead(ahead_ms);
+        if self.far_ahead.changes(ahead_ms) {
+            self.metrics.clock_far_ahead();
         }
         for job in jobs.drain(..) {
             self.report_replays(&job);
@@ -347,6 +373,8 @@ impl Job {
             Requested::Binding(_, reply) => reply.waits(),
             Requested::Release(_, reply) => reply.waits(),
             Requested::ParkedRelease(_, reply) => reply.waits(),
+            Requested::Import(_, reply) => reply.waits(),
+            Requested::Pause(_, reply) => reply.waits(),
             Requested::Works(_, reply) => reply.waits(),
             Requested::Readiness(_, reply) => reply.waits(),
         }
@@ -362,6 +390,8 @@ impl Job {
             Requested::Binding(slot, reply) => (Unit::Binding(slot), reply),
             Requested::Release(slot, reply) => (Unit::Release(slot), reply),
             Requested::ParkedRelease(slot, reply) => (Unit::ParkedRelease(slot), reply),
+            Requested::Import(slot, reply) => (Unit::Import(slot), reply),
+            Requested::Pause(slot, reply) => (Unit::Pause(slot), reply),
             Requested::Works(slot, reply) => (Unit::Works(slot), reply),
             Requested::Readiness(slot, reply) => (Unit::Readiness(slot), reply),
         };
@@ -407,10 +437,19 @@ impl Job {
                 }
                 let _ = reply.send(result(slot, metrics));
             }
+            Requested::Import(slot, reply) => {
+                if let Some(Ok(done)) = &slot.result {
+                    metrics.calls_imported(done);
+                }
+                let _ = reply.send(result(slot, metrics));
+            }
             Requested::Works(slot, reply) => {
                 if let Some(Ok(done)) = &slot.result {
                     metrics.works_taken(done);
                 }
+                let _ = reply.send(result(slot, metrics));
+            }
+            Requested::Pause(slot, reply) => {
                 let _ = reply.send(result(slot, metrics));
             }
             Requested::Readiness(slot, reply) => {
@@ -457,6 +496,31 @@ impl OncePerSecond {
         }
         self.said = Some(now);
         Some(mem::take(&mut self.unsaid))
+    }
+}
+
+/// Whether the store's clock is far ahead of the machine's, because that was set back.
+#[derive(Debug, Default)]
+struct FarAhead(bool);
+
+impl FarAhead {
+    /// More than this is far, milliseconds.
+    const FAR_MS: i64 = 60_000;
+
+    /// Takes note of how far it is ahead now, and logs where it becomes far or is no longer; true where it becomes far.
+    fn changes(&mut self, ahead_ms: i64) -> bool {
+        let was_far = std::mem::replace(&mut self.0, ahead_ms > Self::FAR_MS);
+        let ahead_seconds = ahead_ms / 1000;
+        if self.0 && !was_far {
+            tracing::warn!(
+                ahead_seconds,
+                "this machine's clock was set back: the store's clock is never, and runs at half speed until the machine's has \
+                 caught up; meanwhile claims last up to twice as long"
+            );
+        } else if was_far && !self.0 {
+            tracing::info!(ahead_seconds, "this machine's clock has caught up with the store's");
+        }
+        self.0 && !was_far
     }
 }
 

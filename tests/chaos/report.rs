@@ -87,12 +87,12 @@ pub fn report(
     }
     let mut states = BTreeMap::new();
     for call in &calls {
-        *states.entry(state(call.state)).or_default() += 1;
+        *states.entry(call.state.as_str()).or_default() += 1;
     }
     // A run in which nothing happened shows nothing.
-    if !states.contains_key("answered") || parked.is_empty() || kills.is_empty() {
+    if !states.contains_key("delivered") || parked.is_empty() || kills.is_empty() {
         broken.push(
-            "the run itself: no call was answered, none parked or no gateway killed; let it run longer".to_owned(),
+            "the run itself: no call was delivered, none parked or no gateway killed; let it run longer".to_owned(),
         );
     }
     let seen = |call_id: &str| tallies.iter().any(|tally| tally.callbacks.contains_key(call_id));
@@ -116,18 +116,6 @@ pub fn report(
         faults: journal.faults(),
         memory: memory.clone(),
         violations: broken,
-    }
-}
-
-const fn state(state: CallState) -> &'static str {
-    match state {
-        CallState::Pending => "pending",
-        CallState::Answered => "answered",
-        CallState::NotSent => "not_sent",
-        CallState::MaybeSent => "maybe_sent",
-        CallState::Skipped => "skipped",
-        CallState::Unknown => "unknown",
-        CallState::Waiting => "waiting",
     }
 }
 

@@ -11,7 +11,7 @@ use harness::fault::FaultProxy;
 use harness::gateway::{BusinessAt, Gateway, Statistics};
 use harness::wait;
 use privatenumber_contract::{Binding, CallView, ParkedView};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::calls::{BINDINGS, OTHER_AK};
 use crate::huawei::Huawei;
@@ -163,7 +163,9 @@ async fn gateway<const STORES: usize>(
     let others: Vec<_> = others.iter().map(|other| (*other).to_owned()).collect();
     let businesses = [demo::AK, OTHER_AK].into_iter().zip(businesses).map(|(ak, address)| {
         let at = BusinessAt::new(ak, address);
-        BusinessAt { timeout_ms: CALLBACK_MS, path: CALLBACK_PATH.to_owned(), ..at }
+        // So many that all can be called back while their claims last.
+        let more = json!({"pending_calls": 1_000});
+        BusinessAt { timeout_ms: CALLBACK_MS, path: CALLBACK_PATH.to_owned(), more, ..at }
     });
     let options = stack.gateway_for(store, businesses).concurrency(2).reloadable();
     let options = options.change(move |configuration| {

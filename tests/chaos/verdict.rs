@@ -101,12 +101,16 @@ fn judge(call: &CallView, cdr: &Cdr, business: Option<usize>, evidence: Evidence
     let tally = business.and_then(|business| evidence.tallies.get(business));
     let is_seen = tally.is_some_and(|tally| tally.callbacks.contains_key(&call.call_id));
     match call.state {
-        CallState::Answered if !is_seen => found.add("P3 accounted: answered and never seen", &call.call_id),
+        CallState::Delivered | CallState::Rejected if !is_seen => {
+            found.add("P3 accounted: answered and never seen", &call.call_id);
+        }
         CallState::NotSent if is_seen => found.add("P3 accounted: not sent and yet seen", &call.call_id),
         CallState::Skipped if business.is_some() => {
             found.add("P3 accounted: skipped though there is a business", &call.call_id);
         }
-        CallState::Answered | CallState::NotSent | CallState::MaybeSent if business.is_none() => {
+        CallState::Delivered | CallState::Rejected | CallState::NotSent | CallState::MaybeSent
+            if business.is_none() =>
+        {
             found.add("P3 accounted: called back though there is nobody", &call.call_id);
         }
         CallState::Pending => found.add("P3 accounted: pending for ever", &call.call_id),

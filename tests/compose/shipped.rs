@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use harness::containers::{Engine, free_ports, images_tag};
 use harness::directory::Directory;
-use harness::{http, wait};
+use harness::{demo, http, wait};
 use serde_json::{Value, json};
 
 /// Prometheus looks every five seconds.
@@ -19,12 +19,14 @@ struct Stack {
     engine: Engine,
     name: String,
     ports: [u16; 5],
+    /// What `.env` would say besides.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Stack {
     fn new(name: &str) -> Result<Self> {
         let name = format!("privatenumber-{name}-{}", std::process::id());
-        Ok(Self { engine: Engine::find()?, name, ports: free_ports()? })
+        Ok(Self { engine: Engine::find()?, name, ports: free_ports()?, settings: Vec::new() })
     }
 
     fn compose(&self, arguments: &[&str]) -> Command {
@@ -33,6 +35,7 @@ impl Stack {
         compose.args(arguments).env("COMPOSE_PROJECT_NAME", &self.name).env("IMAGE_TAG", images_tag());
         compose.env("GATEWAY_PORT", gateway).env("METRICS_PORT", metrics).env("STORE_PORT", store);
         compose.env("BUSINESS_PORT", business).env("PROMETHEUS_PORT", prometheus);
+        compose.envs(self.settings.iter().map(|(name, value)| (name, value)));
         compose
     }
 
@@ -63,6 +66,12 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
     let stack = Stack::new("shipped")?;
     // Returns once everything the last ones depend on is healthy.
     stack.run(&["up", "--detach", "--no-build"])?;
+    wait::until("the demonstration's binding to be registered", PATIENCE, async || {
+        let row = stack.ask(2, &format!("/v1/bindings/{}", demo::SUBSCRIPTION_ID)).await?;
+        ensure!(row["binding"]["origNum"] == "+8617010000011", "{row}");
+        Ok(())
+    })
+    .await?;
     let huawei = ["run", "--rm", "-T", "huawei", "--calls", "40", "--batch", "4", "--json", "--quiet"];
     let summary = stack.run(&huawei)?;
     let start = summary.find('{').context("no summary")?;
@@ -74,7 +83,7 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
     wait::until("40 callbacks, answered", PATIENCE, async || {
         let counts = stack.ask(3, "/__control/counts").await?;
         ensure!(counts["total"] == 40 && counts["max_per_call"] == 1, "{counts}");
-        let calls = stack.ask(2, "/v1/calls?limit=500&state=answered").await?;
+        let calls = stack.ask(2, "/v1/calls?limit=500&state=delivered").await?;
         let answered = calls["calls"].as_array().map_or(0, Vec::len);
         ensure!(answered == 40, "{answered} answered");
         Ok(())
@@ -112,19 +121,50 @@ async fn a_new_user_brings_it_up_plays_huawei_and_sees_the_figures() -> Result<(
 }
 
 #[tokio::test]
+async fn callbacks_go_to_the_business_that_env_names() -> Result<()> {
+    let mut stack = Stack::new("other-business")?;
+    let other = format!("{}-other", stack.name);
+    stack.settings = vec![("BUSINESS_ADDRESS", format!("{other}:8092")), ("BUSINESS_PATH", "/calls".to_owned())];
+    let business = ["business", "--listen", "0.0.0.0:8092"];
+    let other = Container(other);
+    stack.run(&[&["run", "--detach", "--no-deps", "-T", "--name", &other.0][..], &["business"], &business].concat())?;
+    stack.run(&["up", "--detach", "--no-build", "gateway"])?;
+    stack.run(&["run", "--rm", "-T", "huawei", "--calls", "3"])?;
+    wait::until("3 calls, answered 200", PATIENCE, async || {
+        let calls = stack.ask(2, "/v1/calls?state=answered").await?;
+        let statuses = calls["calls"].as_array().context("no calls")?.iter().map(|call| &call["outcome"]["status"]);
+        ensure!(statuses.clone().count() == 3 && statuses.clone().all(|status| status == 200), "{calls}");
+        Ok(())
+    })
+    .await?;
+    let counts = stack.ask(3, "/__control/counts").await?;
+    ensure!(counts["total"] == 0, "the shipped business was called back: {counts}");
+    Ok(())
+}
+
+/// A container that is removed when dropped.
+struct Container(String);
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rm", "--force", &self.0]).output();
+    }
+}
+
+#[tokio::test]
 async fn the_data_outlives_the_containers() -> Result<()> {
     let stack = Stack::new("kept-data")?;
     stack.run(&["up", "--detach", "--no-build", "gateway"])?;
     stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
     let of_before = wait::until("5 calls, answered", PATIENCE, async || {
-        let calls = stack.ask(2, "/v1/calls?state=answered").await?;
+        let calls = stack.ask(2, "/v1/calls?state=delivered").await?;
         ensure!(calls["calls"].as_array().is_some_and(|calls| calls.len() == 5), "{calls}");
         Ok(calls)
     })
     .await?;
     stack.run(&["down"])?;
     stack.run(&["up", "--detach", "--no-build", "gateway"])?;
-    ensure!(stack.ask(2, "/v1/calls?state=answered").await? == of_before, "other calls than before");
+    ensure!(stack.ask(2, "/v1/calls?state=delivered").await? == of_before, "other calls than before");
     // Pushed again after the restart: known, and nobody is called back for it.
     stack.run(&["run", "--rm", "-T", "huawei", "--calls", "5", "--seed", "1"])?;
     let counts = stack.ask(3, "/__control/counts").await?;

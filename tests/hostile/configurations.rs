@@ -24,6 +24,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some("fictitious-app-secret-0001".to_owned()),
         "EMPTY" => Some(String::new()),
+        "SPACED" => Some("fictitious-app-secret-0001 ".to_owned()),
         _ => None,
     }
 }
@@ -93,4 +94,98 @@ fn what_is_not_json_is_refused_with_its_place() {
         assert_eq!(errors(json).len(), 1);
     }
     assert_eq!(errors("[".repeat(100_000).as_bytes()).len(), 1);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused_with_both_places() {
+    let json = r#"{
+  "applications": [
+    {"app_key": "first", "secrets": [{"env": "SECRET"}], "app_key": "app"}
+  ],
+  "store": {"cluster": "a",
+    "authority": "store", "cluster": "b", "cluster": "c"},
+  "businesses": [{"ak": "A", "cluster": "business", "authority": "b", "path": "/", "headers": {"x~/y": "1"}}],
+  "businesses": [],
+  "headers": "hold", "he\u0061ders": "hold"
+}"#;
+    let twice = |path: &str, first: &str, second: &str| {
+        format!("{path}: stands twice: with a value at {first} and with another at {second}")
+    };
+    let found = errors(json.as_bytes());
+    let expected = [
+        twice("/applications/0/app_key", "line 3 column 17", "line 3 column 69"),
+        twice("/store/cluster", "line 5 column 24", "line 6 column 38"),
+        twice("/store/cluster", "line 5 column 24", "line 6 column 54"),
+        twice("/businesses", "line 7 column 17", "line 8 column 17"),
+        twice("/headers", "line 9 column 14", "line 9 column 38"),
+    ];
+    assert_eq!(found, expected);
+    let json = r#"{"limits":{"pending_calls":1,"pending_calls":1},"headers":"drop"}"#;
+    let found = errors(json.as_bytes());
+    assert!(found[0].starts_with("/limits/pending_calls: stands twice:"), "{found:#?}");
+    assert!(found.iter().any(|error| error.starts_with("/headers: must be one of")), "the others as well: {found:#?}");
+}
+
+/// Rules that a schema cannot state: about several values at once, what the environment holds, how long a decoded text is.
+const BEYOND_A_SCHEMA: [&str; 6] = [
+    "must be at least 8 times max_body_bytes",
+    "must not be below retry_initial_ms",
+    "must be below patience_ms",
+    "environment variable ",
+    "stands in an earlier entry already",
+    "must have exactly one of: value, env",
+];
+
+#[test]
+fn the_json_schema_refuses_what_the_reader_refuses() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/configuration.schema.json")).unwrap();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(schema.is_valid(&good()));
+    for row in TABLE.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = row.splitn(3, " | ").collect();
+        let beyond = BEYOND_A_SCHEMA.iter().any(|rule| columns[2].contains(rule));
+        let value = serde_json::from_str(columns[1]).unwrap();
+        let config = serde_json::from_slice(&with(columns[0], value)).unwrap();
+        assert!(beyond || !schema.is_valid(&config), "the schema takes {row}");
+    }
+}
+
+#[test]
+fn the_json_schema_takes_what_the_reader_takes() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/configuration.schema.json")).unwrap();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    for (pointer, value) in [
+        ("/push_path", json!("/")),
+        ("/push_path", json!("/a/b/")),
+        ("/push_path", json!("/~a_b-c.d/..x/.y/...;v=1,2:@!$&'()*+")),
+        ("/push_path", json!("/%E5%8D%8E%e4%b8%ba/%20%3F%25%40")),
+        ("/push_path", json!(format!("/{}", "a".repeat(1_023)))),
+        ("/applications/0/secrets/0", json!({"value": "a b"})),
+        ("/applications/0/secrets/0", json!({"value": "a"})),
+        ("/businesses/0/headers", json!({"x-a": "a b", "hostname": "1", "te-x": "1"})),
+        ("/businesses/0/signing_secrets", json!([{"value": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}])),
+        ("/businesses/0/signing_secrets", json!([{"value": format!("whsec_{}==", "A".repeat(86))}])),
+        ("/store/patience_ms", json!(30_000)),
+    ] {
+        let json = with(pointer, value);
+        assert_eq!(errors(&json), [""; 0], "{}", String::from_utf8_lossy(&json));
+        assert!(schema.is_valid(&serde_json::from_slice(&json).unwrap()), "{}", String::from_utf8_lossy(&json));
+    }
+}
+
+#[test]
+fn an_application_whose_ak_no_business_has_is_warned_of() {
+    let warnings = |json: &[u8]| -> Vec<String> {
+        Config::from_json(json, &environment).unwrap().warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(warnings(&serde_json::to_vec(&good()).unwrap()), [""; 0]);
+    let expected = "/applications/0/ak: no business has this ak; calls of this application without a binding are recorded and skipped";
+    assert_eq!(warnings(&with("/applications/0/ak", json!("a"))), [expected]);
+    assert_eq!(warnings(&with("/applications/0/ak", json!(null))), [""; 0], "it names none");
+    let many: Vec<_> = (0..30)
+        .map(|number| json!({"app_key": format!("app{number}"), "ak": "B", "secrets": [{"env": "SECRET"}]}))
+        .collect();
+    let found = warnings(&with("/applications", json!(many)));
+    assert_eq!(found.len(), 11);
+    assert_eq!(found[10], "/applications: no business has the ak of 20 more applications");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use harness::configuration::HeadersMode;
 use harness::gateway::Options;
 use harness::{http, wait};
@@ -42,7 +42,12 @@ async fn every_row_has_its_answer(mode: HeadersMode) -> Result<()> {
     // Everything the filter can say, not everything Envoy can.
     http::send(Method::POST, &format!("{}/logging?wasm=trace", world.gateway.admin()), &[], "").await?.expect(200)?;
     let signed = Signed(world.huawei.headers()?);
-    let rows = table::rows(&signed);
+    let mut rows = table::rows(&signed);
+    if mode == HeadersMode::Pass {
+        // Here Envoy has a route for it, so that its buffer filter does not wait for a body, and Envoy refuses every CONNECT to a route.
+        let connect = rows.iter_mut().find(|row| row.what == "CONNECT").context("no row has CONNECT")?;
+        connect.expected = Expected::EnvoysOwn(403);
+    }
     ensure!(rows.len() >= 200, "the table has only {} rows", rows.len());
 
     let (mut answers, mut wrong) = (Vec::new(), Vec::new());
@@ -59,8 +64,8 @@ async fn every_row_has_its_answer(mode: HeadersMode) -> Result<()> {
     world.push(&cdrs(700, 1)).await?;
     let calls = wait::until("every call to have its outcome", PATIENCE, async || {
         let calls = world.store.calls("").await?;
-        let pending = calls.iter().filter(|call| call.state != CallState::Answered).count();
-        ensure!(pending == 0, "{pending} of {} calls are not answered", calls.len());
+        let pending = calls.iter().filter(|call| call.state != CallState::Delivered).count();
+        ensure!(pending == 0, "{pending} of {} calls are not delivered", calls.len());
         Ok(calls)
     })
     .await?;

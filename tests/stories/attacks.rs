@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use harness::configuration::{Configuration, HeadersMode};
 use harness::memory::Resident;
 use harness::raw::{self, http2};
-use harness::{http, open_files, wait};
+use harness::{http, open_files};
 use hyper::Method;
 use privatenumber_contract::CallState;
 use privatenumber_sim::business::Temper;
@@ -16,12 +16,14 @@ use privatenumber_sim::huawei::push_body;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::{PATIENCE, World, cdrs};
+use crate::world::{World, cdrs};
 
 in_both_modes!(
     multi_thread;
     p6_headers_without_bodies_trap_nothing_and_keep_nobody_out,
     p6_bodies_that_never_end_trap_nothing_and_keep_nobody_out,
+    p6_headers_without_bodies_over_http2_trap_nothing_and_keep_nobody_out,
+    p4_stalled_pushers_take_no_connection_to_the_store,
 );
 
 const KIB: u64 = 1024;
@@ -46,8 +48,6 @@ const STREAMS: usize = 128;
 /// What Envoy takes for a connection besides its headers and what is counted of its body: the socket's and the codec's buffers, one
 /// slice of 16 KiB that is being read, the stream, its filters and its context in the VM. Measured: 31 KiB.
 const CONNECTION: u64 = 32 * KIB;
-/// What Envoy takes for the connection to the store that a push has in `pass`, before its body is complete. Measured: 8 to 21 KiB.
-const STORE_CONNECTION: u64 = 24 * KIB;
 /// What Envoy takes for one request of an HTTP/2 connection besides its headers. Measured: 2 to 4 KiB.
 const STREAM: u64 = 4 * KIB;
 /// What else the process takes on: pages that its allocator keeps, the good pushes, and what differs from run to run. In `hold` the
@@ -104,10 +104,9 @@ async fn p6_bodies_that_never_end_trap_nothing_and_keep_nobody_out(mode: Headers
 }
 
 /// 42,240 pushes are begun on 330 connections with 14 MB: what trapped every VM of 0.1.0.
-#[tokio::test(flavor = "multi_thread")]
-async fn p6_headers_without_bodies_over_http2_trap_nothing_and_keep_nobody_out() -> Result<()> {
+async fn p6_headers_without_bodies_over_http2_trap_nothing_and_keep_nobody_out(mode: HeadersMode) -> Result<()> {
     const CONNECTIONS: usize = 330;
-    let mut beside = Beside::start("attack-http2", HeadersMode::Hold).await?;
+    let mut beside = Beside::start("attack-http2", mode).await?;
     let attack = begin_over_http2(&beside.world, CONNECTIONS)?;
     let held = beside.good_pushes_are_answered(attack, 3_400).await?;
     beside.attack_met_its_limit().await?;
@@ -118,22 +117,33 @@ async fn p6_headers_without_bodies_over_http2_trap_nothing_and_keep_nobody_out()
     Ok(())
 }
 
-/// In `pass` each push that is begun takes a connection to the store, before it is known whether it ever ends. So good pushes wait
-/// until such an attack is over; see `docs/security.md` for what to put in front.
-#[tokio::test(flavor = "multi_thread")]
-async fn p6_headers_without_bodies_over_http2_in_pass_trap_nothing_and_are_over_once_they_end() -> Result<()> {
-    const CONNECTIONS: usize = 64;
-    let mut beside = Beside::start("attack-http2", HeadersMode::Pass).await?;
-    let held = begin_over_http2(&beside.world, CONNECTIONS)?.await.context("the attack ended")??;
-    wait::until("the attack to meet its limit", PATIENCE, async || beside.attack_met_its_limit().await).await?;
-    beside.no_headers_were_refused().await?;
-    drop(held);
-    wait::until("a good push to be taken", PATIENCE, async || beside.world.push(&cdrs(3_600, 1)).await).await?;
-    let attack = tokio::spawn(async { anyhow::Ok(Box::new(()) as Held) });
-    drop(beside.good_pushes_are_answered(attack, 3_601).await?);
-    beside.calls += 1;
+/// More pushes are begun than the store takes connections (1024). Each sends a part of its body and stalls. The store answers others
+/// meanwhile, because no push that is unfinished has a connection to it.
+async fn p4_stalled_pushers_take_no_connection_to_the_store(mode: HeadersMode) -> Result<()> {
+    const CONNECTIONS: usize = 1_200;
+    /// Those of the good pushes and of the workers' own requests.
+    const CONNECTIONS_TO_THE_STORE: u64 = 64;
+    let mut beside = Beside::start("attack-stalled", mode).await?;
+    let (address, body) = (beside.address(), push_body(&cdrs(3_700, 1))?);
+    let head = beside.world.huawei.head()?.header("content-length", body.len().to_string()).end();
+    let mut held = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let mut connection = raw::Connection::open(&address).await?;
+        connection.send(&head).await?;
+        connection.send(&body[..20]).await?;
+        held.push(connection);
+    }
+    let attack = tokio::spawn(async move { anyhow::Ok(Box::new(held) as Held) });
+    let held = beside.good_pushes_are_answered(attack, 3_701).await?;
+    let statistics = beside.world.gateway.statistics().await?;
+    let stalled = statistics.get("http.gateway.downstream_rq_active");
+    ensure!(stalled >= CONNECTIONS as u64, "{stalled} pushes stall, not {CONNECTIONS}");
+    let to_the_store = statistics.get("cluster.store.upstream_cx_active");
+    ensure!(to_the_store <= CONNECTIONS_TO_THE_STORE, "{to_the_store} connections to the store are open");
+    http::get(&beside.world.store.url("/healthz")).await?.expect(200)?;
     beside.ends_well().await?;
-    beside.memory_is_bounded(Attack { connections: CONNECTIONS, requests: STREAMS, sent: 0 })
+    drop(held);
+    Ok(())
 }
 
 /// Begins as many pushes as one connection may, on each of so many.
@@ -200,7 +210,6 @@ const OPEN_FILES: u64 = 16_384;
 /// Somebody's calls, beside an attack.
 struct Beside {
     world: World,
-    mode: HeadersMode,
     /// How many calls were pushed.
     calls: usize,
     /// What the gateway held right before the attack, bytes.
@@ -229,7 +238,7 @@ impl Beside {
         }
         let pid = world.gateway.process().pid();
         Resident::forget_peak(pid)?;
-        Ok(Self { _turn: turn, before: Resident::of(pid)?.now, world, mode, calls: PENDING })
+        Ok(Self { _turn: turn, before: Resident::of(pid)?.now, world, calls: PENDING })
     }
 
     fn address(&self) -> String {
@@ -286,9 +295,8 @@ impl Beside {
         // What Envoy reads of one connection before the filter sees it. Each worker reads one at a time.
         let read = workers * configuration.per_connection_buffer_bytes()?;
         let headers = requests * configuration.max_request_headers_bytes()?;
-        let to_the_store = if self.mode == HeadersMode::Pass { STORE_CONNECTION } else { 0 };
         let streams = if attack.requests > 1 { requests * STREAM } else { 0 };
-        let bound = counted + read + headers + streams + connections * CONNECTION + requests * to_the_store + REST;
+        let bound = counted + read + headers + streams + connections * CONNECTION + REST;
         ensure!(grown < bound, "{} MiB more, at most {} MiB were due", grown / MIB, bound / MIB);
         Ok(())
     }

@@ -47,11 +47,11 @@ fn the_shipped_configuration_is_valid() -> Result<()> {
 fn a_bad_configuration_is_refused_with_the_path_of_what_is_bad() -> Result<()> {
     let directory = Directory::fresh("validate-bad")?;
     let table = [
-        ("/push_path", json!("huawei/fee"), "/push_path: must be a path that starts with /"),
+        ("/push_path", json!("huawei/fee"), "/push_path: must be a path as it is on the wire"),
         (
             "/push_path",
             json!(false),
-            "/push_path: must be a path that starts with / and has no ? or #, found a boolean",
+            "/push_path: must be a path as it is on the wire: starts with /, no query or fragment, no spaces, no //, no . or .. between slashes, no escapes of letters, digits or -._~/\\, found a boolean",
         ),
         ("/headers", json!("buffer"), "/headers: must be one of: hold, pass"),
         ("/push_pth", json!("/huawei/fee"), "/push_pth: is not a field; the fields here are: revision, push_path,"),
@@ -80,7 +80,11 @@ fn a_bad_configuration_is_refused_with_the_path_of_what_is_bad() -> Result<()> {
             "/businesses/0/headers/x-envoy-retry-on: the name must be",
         ),
         ("/businesses/0/path", json!("callback"), "/businesses/0/path: must be a path that starts with /"),
-        ("/businesses/0/signing_secrets", json!([{"value": "whsec_short"}]), "/businesses/0/signing_secrets/0: "),
+        (
+            "/businesses/0/signing_secrets",
+            json!([{"value": "whsec_short"}]),
+            "/businesses/0/signing_secrets/0/value: must be whsec_",
+        ),
         (
             "/limits",
             json!({"max_body_bytes": "1MiB"}),

@@ -25,12 +25,8 @@ in_both_modes!(
     p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_unknown,
 );
 
-/// The script of `docs/reliability.md`, as it stands there.
-fn script() -> Result<String> {
-    let text = std::fs::read_to_string(products::repository().join("docs/reliability.md"))?;
-    let script = text.split_once("<!-- drain.sh: begin -->\n```bash\n").and_then(|(_, rest)| rest.split_once("```\n"));
-    script.map(|(script, _)| script.to_owned()).context("docs/reliability.md holds no script")
-}
+/// The script that is shipped for operators.
+const SCRIPT: &str = "deploy/drain.sh";
 
 /// Its steps one by one, for a story that does something in between.
 struct Operator<'g>(&'g mut Gateway);
@@ -87,11 +83,10 @@ async fn p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown(mod
     world.push(&cdrs(900, 20)).await?;
     ensure!(!world.store.calls("state=pending").await?.is_empty(), "nothing is in flight, so nothing is shown");
 
-    let script = script()?;
     let admin = world.gateway.admin();
     let (_, admin_port) = admin.rsplit_once(':').context("the admin interface has no port")?;
     let drain = Command::new("bash")
-        .args(["-c", &script])
+        .arg(products::repository().join(SCRIPT))
         .envs([("ADMIN_PORT", admin_port), ("NOTICE_SECONDS", "1"), ("PATIENCE_SECONDS", "20")])
         .kill_on_drop(true)
         .output();
@@ -114,7 +109,7 @@ async fn p3_a_gateway_that_is_drained_before_it_stops_leaves_no_call_unknown(mod
     world.gateway.stop().await?;
 
     let settled = world.settled_calls(21).await?;
-    ensure!(settled.iter().all(|call| call.state == CallState::Answered), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.state == CallState::Delivered), "{settled:?}");
     ensure!(world.business.counts().await?.max_per_call == 1);
     Ok(())
 }
@@ -236,7 +231,7 @@ async fn p3_a_rolling_replacement_under_load_fails_no_push_and_leaves_no_call_un
     .await?;
     let counts = world.business.counts().await?;
     ensure!(counts.calls == pushed as u64 && counts.max_per_call == 1, "{pushed} calls, {counts:?}");
-    let answered = format!("outcomes_total{{class=\"answered\",result=\"recorded\"}} {pushed}");
+    let answered = format!("outcomes_total{{class=\"delivered\",result=\"recorded\"}} {pushed}");
     // The store counts an outcome after it has committed it.
     wait::until("the store to have counted every call as answered", PATIENCE, async || {
         let metrics = world.store.metrics().await?;

@@ -1,5 +1,7 @@
 //! Metrics with labels, logs of one JSON line each, and nothing private in either (promise P7).
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use harness::configuration::HeadersMode;
 use harness::http;
@@ -13,6 +15,7 @@ use crate::world::{PATIENCE, World, cdrs};
 in_both_modes!(
     metrics_have_labels,
     a_metric_names_the_build_before_and_after_a_reload,
+    p6_strangers_fill_no_disk_with_log_lines,
     p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer,
 );
 
@@ -31,8 +34,10 @@ async fn metrics_have_labels(mode: HeadersMode) -> Result<()> {
         "privatenumber_pushes_total{answer=\"unauthorized\"} 0",
         "privatenumber_cdrs_total{verdict=\"claimed\"} 3",
         "privatenumber_cdrs_total{verdict=\"duplicate\"} 3",
-        "privatenumber_callbacks_total{outcome=\"answered_2xx\"} 3",
+        "privatenumber_callbacks_total{outcome=\"delivered\"} 3",
         "privatenumber_callbacks_total{outcome=\"maybe_sent\"} 0",
+        "privatenumber_business_callbacks_total{outcome=\"delivered\",ak=\"AC5A23CF0E42435C9FF52E401EE897BC\",cluster=\"business\"} 3",
+        "privatenumber_business_callbacks_total{outcome=\"not_sent\",ak=\"AC5A23CF0E42435C9FF52E401EE897BC\",cluster=\"business\"} 0",
         "privatenumber_dispatches_refused_total{reason=\"no_cluster\"} 0",
         "privatenumber_outcomes_reported_total{} 3",
         "privatenumber_callback_duration_ms_count{} 3",
@@ -66,6 +71,40 @@ async fn a_metric_names_the_build_before_and_after_a_reload(mode: HeadersMode) -
     world.settled_calls(1).await?;
     the_build_is_named_once(&world).await?;
     world.ends_well().await
+}
+
+async fn p6_strangers_fill_no_disk_with_log_lines(mode: HeadersMode) -> Result<()> {
+    const STRANGERS: u64 = 3_000;
+    const WORKERS: u64 = 2;
+    let world = World::with("log-flood", mode, &[], |options| options.concurrency(2)).await?;
+    let began = Instant::now();
+    for _ in 0..STRANGERS {
+        let headers = [("content-type".to_owned(), "application/json".to_owned())];
+        http::send(Method::POST, &world.gateway.url(), &headers, "{}").await?.expect(401)?;
+    }
+    let took = began.elapsed().as_secs();
+    wait::until("a line or its count for every stranger", PATIENCE, async || {
+        let lines: Vec<Value> = events(&world)?.into_iter().filter(|event| event["status"] == 401).collect();
+        let count = u64::try_from(lines.len())?;
+        ensure!(count <= WORKERS * (took + 3), "{count} lines in {took} s");
+        let missing: u64 = lines.iter().filter_map(|line| line["not_logged"].as_u64()).sum();
+        ensure!(count + missing == STRANGERS, "{count} lines that speak of {missing} more");
+        let counted = world.gateway.statistics().await?.filter("privatenumber_pushes_total.answer.unauthorized");
+        ensure!(counted == STRANGERS, "the metric counts {counted}");
+        Ok(())
+    })
+    .await?;
+    world.ends_well().await
+}
+
+/// The filter's events in Envoy's log.
+fn events(world: &World) -> Result<Vec<Value>> {
+    let logs = world.gateway.logs();
+    logs.iter()
+        .filter(|line| line.contains("wasm log private-number-gateway"))
+        .filter_map(|line| line.find('{').map(|start| &line[start..]))
+        .map(|event| serde_json::from_str(event).with_context(|| format!("not a line of JSON: {event}")))
+        .collect()
 }
 
 /// However many VMs there are, the statistics name one build, the one that the log names, and its value is 1.
@@ -163,12 +202,7 @@ async fn p7_nothing_private_is_in_a_log_a_metric_or_an_error_answer(mode: Header
     world.ends_well().await?;
 
     let logs = world.gateway.logs();
-    let events: Vec<Value> = logs
-        .iter()
-        .filter(|line| line.contains("wasm log private-number-gateway"))
-        .filter_map(|line| line.find('{').map(|start| &line[start..]))
-        .map(|event| serde_json::from_str(event).with_context(|| format!("not a line of JSON: {event}")))
-        .collect::<Result<_>>()?;
+    let events = events(&world)?;
     for name in
         ["cdr_warnings", "push_answered", "push_committed", "callback_finished", "outcomes_reported", "claims_missed"]
     {

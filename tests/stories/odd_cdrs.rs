@@ -132,7 +132,7 @@ async fn p1_what_a_push_says_of_a_call_twice_is_called_back_once(mode: HeadersMo
         push(&world, body.clone().into_bytes()).await?;
     }
     let calls = world.settled_calls(1).await?;
-    ensure!(calls[0].state == CallState::Answered && calls[0].record.disconnect_time == Some(END), "{:?}", calls[0]);
+    ensure!(calls[0].state == CallState::Delivered && calls[0].record.disconnect_time == Some(END), "{:?}", calls[0]);
     ensure!(world.business.counts().await?.total == 1, "not one callback");
     ensure!(world.store.parked().await?.parked.is_empty(), "something is parked");
     world.ends_well().await

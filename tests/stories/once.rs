@@ -23,7 +23,7 @@ async fn a_push_becomes_one_callback_and_one_outcome(mode: HeadersMode) -> Resul
     world.push(&cdrs(1, 1)).await?;
     let callbacks = world.callbacks(1).await?;
     let calls = world.settled_calls(1).await?;
-    ensure!(calls[0].outcome == Some(Outcome::Answered { status: 200 }), "{:?}", calls[0]);
+    ensure!(calls[0].outcome == Some(Outcome::Delivered { status: 200 }), "{:?}", calls[0]);
     ensure!(callbacks[0].record()? == calls[0].record, "the business saw another record than the store has");
     ensure!(callbacks[0].webhook_id.as_deref() == Some(calls[0].call_id.as_str()));
     world.ends_well().await
@@ -77,7 +77,7 @@ async fn p1_two_gateways_one_callback(mode: HeadersMode) -> Result<()> {
         other?.expect(200)?;
     }
     let settled = world.settled_calls(30).await?;
-    ensure!(settled.iter().all(|call| call.state == CallState::Answered && call.duplicates == 1), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.state == CallState::Delivered && call.duplicates == 1), "{settled:?}");
     let claimed =
         |statistics: harness::gateway::Statistics| statistics.filter("privatenumber_cdrs_total.verdict.claimed");
     wait::until("both gateways to have counted their claims", PATIENCE, async || {
@@ -98,7 +98,7 @@ async fn p1_a_business_that_fails_is_not_called_again(mode: HeadersMode) -> Resu
     world.settled_calls(2).await?;
     world.push(&calls).await?;
     let settled = world.settled_calls(2).await?;
-    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Answered { status: 503 })), "{settled:?}");
+    ensure!(settled.iter().all(|call| call.outcome == Some(Outcome::Rejected { status: 503 })), "{settled:?}");
     ensure!(world.business.counts().await?.total == 2);
     world.ends_well().await
 }

@@ -14,6 +14,7 @@ use crate::world::{PATIENCE, World, cdrs};
 
 in_both_modes!(
     p3_whatever_the_business_does_the_call_ends_in_one_class,
+    p3_reconciliation_finds_what_a_proxy_before_the_business_rejected,
     p3_a_business_that_is_away_ends_as_not_sent,
     p3_a_call_without_a_callback_is_skipped,
     p4_three_bad_cdrs_of_fifty_are_parked_and_the_others_go_on,
@@ -25,13 +26,13 @@ async fn p3_whatever_the_business_does_the_call_ends_in_one_class(mode: HeadersM
         World::with_business("p3-classes", mode, &[], |business| business.timeout_ms = 700, |options| options).await?;
     let temper = |mode, status| Temper { mode, status, ..Temper::default() };
     let table = [
-        (temper(Mode::Ok, Some(200)), Outcome::Answered { status: 200 }),
-        (temper(Mode::Ok, Some(204)), Outcome::Answered { status: 204 }),
-        (temper(Mode::Ok, Some(302)), Outcome::Answered { status: 302 }),
-        (temper(Mode::Error, Some(404)), Outcome::Answered { status: 404 }),
-        (temper(Mode::Error, Some(500)), Outcome::Answered { status: 500 }),
-        (temper(Mode::Error, Some(503)), Outcome::Answered { status: 503 }),
-        (temper(Mode::Error, Some(504)), Outcome::Answered { status: 504 }),
+        (temper(Mode::Ok, Some(200)), Outcome::Delivered { status: 200 }),
+        (temper(Mode::Ok, Some(204)), Outcome::Delivered { status: 204 }),
+        (temper(Mode::Ok, Some(302)), Outcome::Rejected { status: 302 }),
+        (temper(Mode::Error, Some(404)), Outcome::Rejected { status: 404 }),
+        (temper(Mode::Error, Some(500)), Outcome::Rejected { status: 500 }),
+        (temper(Mode::Error, Some(503)), Outcome::Rejected { status: 503 }),
+        (temper(Mode::Error, Some(504)), Outcome::Rejected { status: 504 }),
         (temper(Mode::Hang, None), Outcome::MaybeSent { reason: MaybeSent::Timeout }),
         (temper(Mode::Reset, None), Outcome::MaybeSent { reason: MaybeSent::Reset }),
         (temper(Mode::Close, None), Outcome::MaybeSent { reason: MaybeSent::Reset }),
@@ -47,6 +48,28 @@ async fn p3_whatever_the_business_does_the_call_ends_in_one_class(mode: HeadersM
         let sent = world.business.counts().await?;
         ensure!(sent.total + sent.incomplete == index as u64 + 1, "{temper:?}: {sent:?}");
     }
+    world.ends_well().await
+}
+
+/// What stands before a business replies in its place: the README's one question finds these calls, with their records.
+async fn p3_reconciliation_finds_what_a_proxy_before_the_business_rejected(mode: HeadersMode) -> Result<()> {
+    let world = World::start("p3-proxy", mode).await?;
+    let statuses = [502, 503, 429, 404, 302];
+    for (index, status) in statuses.into_iter().enumerate() {
+        for (more, status) in [(0, status), (1, 200)] {
+            let count = 2 * index + more + 1;
+            let mode = if status == 200 { Mode::Ok } else { Mode::Error };
+            world.business.behave(&Temper { mode, status: Some(status), ..Temper::default() }).await?;
+            world.push(&cdrs(160 + count as u64, 1)).await?;
+            world.settled_calls(count).await?;
+        }
+    }
+    let found = world.store.calls(&format!("ak={}&outcome=undelivered&from=1", demo::AK)).await?;
+    let outcomes: Vec<_> = found.iter().rev().map(|call| call.outcome).collect();
+    ensure!(outcomes == statuses.map(|status| Some(Outcome::Rejected { status })), "{outcomes:?}");
+    ensure!(found.iter().all(|call| call.record.ak.as_deref() == Some(demo::AK)), "{found:?}");
+    // Nobody was called back twice for being rejected.
+    ensure!(world.business.counts().await?.max_per_call == 1);
     world.ends_well().await
 }
 

@@ -56,7 +56,7 @@ async fn p1_a_push_in_http_1_0_is_answered_200_and_called_back_once(mode: Header
     }
     world.callbacks(count).await?;
     let calls = world.settled_calls(count).await?;
-    ensure!(calls.iter().all(|call| call.state == CallState::Answered));
+    ensure!(calls.iter().all(|call| call.state == CallState::Delivered));
     wait::until("the pushes to be counted", PATIENCE, async || {
         let recorded = world.gateway.statistics().await?.filter("privatenumber_pushes_total.answer.recorded");
         ensure!(recorded == 4, "{recorded} pushes are counted");

@@ -27,7 +27,7 @@ const METRICS: [(&str, u64); 5] = [
     ("privatenumber_pushes_total.answer.recorded", 2),
     ("privatenumber_cdrs_total.verdict.claimed", 1),
     ("privatenumber_cdrs_total.verdict.duplicate", 1),
-    ("privatenumber_callbacks_total.outcome.answered_2xx", 1),
+    ("privatenumber_callbacks_total.outcome.delivered", 1),
     ("privatenumber_outcomes_reported_total", 1),
 ];
 
@@ -104,7 +104,7 @@ async fn steps(envoy: EnvoyBinary, running: &mut Running) -> Result<()> {
         Ok(call)
     });
     let again = again.await.context("pushing again")?;
-    ensure!(again.state == CallState::Answered, "pushing again changed the call's state to {:?}", again.state);
+    ensure!(again.state == CallState::Delivered, "pushing again changed the call's state to {:?}", again.state);
 
     say("Envoy's metrics say the same");
     let metrics = the_metrics(gateway).await.context("reading the metrics")?;
@@ -165,7 +165,7 @@ async fn the_call(store: &Store) -> Result<CallView> {
 }
 
 fn check_call(call: &CallView, callback: &Callback) -> Result<()> {
-    ensure!(call.outcome == Some(Outcome::Answered { status: 200 }), "the outcome is {:?}", call.outcome);
+    ensure!(call.outcome == Some(Outcome::Delivered { status: 200 }), "the outcome is {:?}", call.outcome);
     ensure!(call.record == callback.record()?, "the store's record is another than the callback's");
     ensure!(callback.webhook_id.as_deref() == Some(&call.call_id), "the callback's webhook-id is not the call's id");
     Ok(())

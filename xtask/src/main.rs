@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is run on this repository, with nothing but Rust and python3.
 
+mod attack;
 mod before;
 mod bench;
 mod build;
@@ -13,7 +14,6 @@ mod stack;
 mod test;
 mod up;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,10 +48,9 @@ enum Task {
         #[command(flatten)]
         envoy: OneEnvoy,
     },
-    /// Run gateway, store and business on the ports of envoy.yaml until Ctrl-C
+    /// Run gateway, store and business until Ctrl-C, on the ports of envoy.yaml or on others
     ///
-    /// gateway 127.0.0.1:10000, Envoy's admin interface 9901, store 8090, business 8091. The demonstration's binding is
-    /// registered; the commands to push to it are shown.
+    /// Everything listens on 127.0.0.1. The demonstration's binding is registered; the commands to push to it are shown.
     Up(UpArguments),
     /// Make what others load: the module, its checksum, its bill of materials, its images
     ///
@@ -70,6 +69,14 @@ enum Task {
     /// Prints one line for each stage and at the end one line `test: N passed, N failed, N skipped`, in which a stage that
     /// holds no tests counts as one. What was skipped is named on the line before. The exit code is 0 if nothing failed.
     Test(TestArguments),
+    /// Make every attack on a gateway and its store that has a test, within ten minutes
+    ///
+    /// Prints one line for each attack and at the end one line `attack: N withstood, N broken`. docs/security.md lists them. The exit
+    /// code is 0 if all were withstood in time.
+    Attack {
+        #[command(flatten)]
+        envoy: OneEnvoy,
+    },
     /// Run the filter's core and the store's claims under one virtual clock and one seed, by the thousand seeds
     ///
     /// Checks the promises after every step; a seed that breaks one is printed and replays exactly. `-- --help` shows its own
@@ -118,15 +125,8 @@ struct OneEnvoy {
 
 #[derive(Debug, clap::Args)]
 struct UpArguments {
-    /// Do not start a business: one of your own listens on 127.0.0.1:8091
-    #[arg(long)]
-    no_business: bool,
-    /// Where the store keeps its data; it is still there the next time
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
-    /// Envoy's worker threads
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
-    concurrency: u32,
+    #[command(flatten)]
+    options: up::Options,
     #[command(flatten)]
     envoy: OneEnvoy,
 }
@@ -149,13 +149,12 @@ fn main() -> ExitCode {
     let done = match arguments.task {
         Task::Setup { envoy } => setup(envoy.envoy.as_deref()),
         Task::Demo { envoy } => return demo::run(envoy.envoy.as_deref()),
-        Task::Up(arguments) => {
-            up::run(arguments.envoy.envoy.as_deref(), arguments.no_business, &arguments.data, arguments.concurrency)
-        }
+        Task::Up(arguments) => up::run(arguments.envoy.envoy.as_deref(), &arguments.options),
         Task::Package { verify, envoy } => package::run(envoy.envoy.as_deref(), verify),
         Task::Test(arguments) => {
             return test::run(&arguments.envoy, arguments.compose, arguments.filter.as_deref());
         }
+        Task::Attack { envoy } => return attack::run(envoy.envoy.as_deref()),
         Task::Simulate(run) => return long_runs::simulate(&run.options).unwrap_or_else(|error| failed(&error)),
         Task::Chaos(run) => return long_runs::end_to_end("chaos", &run.options).unwrap_or_else(|error| failed(&error)),
         Task::Bench { record_instructions: true, .. } => bench::record_instructions(),

@@ -3,7 +3,7 @@
 mod containers;
 mod full_disk;
 mod panicking_helpers;
-mod report;
+pub mod report;
 mod versions;
 
 use std::fs;
@@ -21,7 +21,7 @@ use crate::long_runs;
 use crate::package;
 
 /// The largest module that is shipped: every worker of Envoy compiles it at start.
-pub const LARGEST_MODULE: u64 = 600 * 1024;
+pub const LARGEST_MODULE: u64 = 700 * 1024;
 
 /// The checks that hold no tests; with a filter they are left out.
 const STATIC_CHECKS: [&str; 6] =

@@ -23,6 +23,7 @@ use privatenumber_sim::huawei::{CallGenerator, CallSettings, Cdr, Scheme, Signer
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::Database;
 use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
 use privatenumber_store::writer::Writer;
@@ -96,11 +97,15 @@ fn binding() -> Binding {
 /// The real store, in memory, at [`ARRIVAL`].
 async fn store() -> Result<Router> {
     let database = Database::open_in_memory().await?;
-    let clock = Clock::new(|| ARRIVAL.wall_ms);
+    let clock = Clock::new(|| ARRIVAL.wall_ms, Duration::default);
     let metrics = Arc::new(Metrics::default());
     let (writer, _task) = Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), 10_000);
-    let body_limits =
-        BodyLimits { bytes: 4 << 20, time: Duration::from_secs(60), budget: Arc::new(Semaphore::new(64 << 20)) };
+    let body_limits = BodyLimits {
+        bytes: 4 << 20,
+        time: Duration::from_secs(60),
+        budget: Arc::new(Semaphore::new(64 << 20)),
+        slow: Arc::new(SlowBodies::new(usize::MAX)),
+    };
     Ok(router(Arc::new(App {
         database,
         writer,

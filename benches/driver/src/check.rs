@@ -73,7 +73,7 @@ async fn records(store: &Store, callbacks: &[Callback]) -> Result<HashMap<String
     let mut records = HashMap::new();
     for id in callbacks.iter().filter_map(|callback| callback.call_id.as_deref()) {
         let call = store.call(id).await?;
-        ensure!(call.state == CallState::Answered, "the store has a call as {:?}", call.state);
+        ensure!(call.state == CallState::Delivered, "the store has a call as {:?}", call.state);
         records.insert(id.to_owned(), serde_json::to_string(&call.record)?);
     }
     Ok(records)

@@ -130,6 +130,8 @@ pub enum Event {
     BindingComes(usize),
     /// The store is back.
     StoreUp,
+    /// An operator resumes a business.
+    Resume(String),
     /// A gateway starts again.
     Restart(usize),
     /// Nothing goes wrong any more.

@@ -6,6 +6,7 @@ mod gateway;
 mod huawei;
 mod operator;
 mod promises;
+mod reconciliation;
 mod replays;
 mod requests;
 mod store;
@@ -33,6 +34,7 @@ use crate::trace::Trace;
 use event::{Asker, Event, RootId, StreamId};
 use gateway::{Gateway, Root};
 use huawei::Huawei;
+use reconciliation::Reconciliation;
 use stream::Stream;
 use truth::Truth;
 
@@ -83,6 +85,7 @@ pub(crate) struct World<'s> {
     roots: BTreeMap<RootId, Root>,
     streams: BTreeMap<StreamId, Stream>,
     store: store::StoreSide<'s>,
+    reconciliation: Reconciliation,
     ids: u32,
     /// When something last came of anything.
     progressed_at: u64,
@@ -111,6 +114,7 @@ pub fn run(seed: u64, store: &Store, options: Options) -> Result<Run> {
         roots: BTreeMap::new(),
         streams: BTreeMap::new(),
         store: store::StoreSide::new(store),
+        reconciliation: Reconciliation::new(seed),
         ids: 0,
         progressed_at: 0,
     };
@@ -160,6 +164,7 @@ impl World<'_> {
     }
 
     fn begin(&mut self) -> Step {
+        self.set_clocks()?;
         self.register_bindings()?;
         for gateway in 0..self.gateways.len() {
             self.start(gateway)?;
@@ -197,6 +202,10 @@ impl World<'_> {
             Event::OthersAnswer(stream) => self.others_answer(stream),
             Event::BindingComes(index) => self.binding_comes(index),
             Event::StoreUp => self.store_up(),
+            Event::Resume(ak) => {
+                self.resume(ak);
+                Ok(())
+            }
             Event::Restart(gateway) => self.start(gateway),
             Event::FaultsEnd => self.faults_end(),
         }

@@ -24,6 +24,7 @@ impl World<'_> {
         if self.strikes(Fault::ClockJumped) {
             self.jump();
         }
+        self.may_reconcile()?;
         if self.strikes(Fault::StoreDown) {
             let pause = self.random.pick([10, 1_000, 10_000, 60_000, 600_000, 7_200_000]);
             self.store_down();
@@ -35,6 +36,9 @@ impl World<'_> {
             self.store.refuses_batches = Some((status, until));
             // For longer than that a worker does not believe that the store is a newer one.
             self.store.refuses_works_until = if status == 404 { until.min(self.now + 60_000) } else { until };
+        }
+        if self.strikes(Fault::BusinessPaused) {
+            self.pause();
         }
         if self.strikes(Fault::StoreHangs) {
             self.store.hangs_until = self.now + self.random.pick([1_000, 10_000, 60_000]);
@@ -110,7 +114,6 @@ impl World<'_> {
             None => {
                 self.store.wall_offset += by;
                 self.store.has_jumped = true;
-                self.store.latest_offset = self.store.latest_offset.max(self.store.wall_offset);
             }
         }
     }
@@ -122,8 +125,6 @@ impl World<'_> {
         self.progressed_at = self.now;
         self.store.refuses_batches = None;
         self.store.hangs_until = 0;
-        // Set back by a day, the store's clock would let calls wait a day longer for their bindings.
-        self.store.wall_offset = self.store.latest_offset;
         for root in self.roots.values() {
             root.host.refusal_rate.set(0);
         }

@@ -93,7 +93,7 @@ impl World<'_> {
             format!("the outcome of call {call_id} was {first:?} and became {outcome:?}")
         })?;
         let agrees = match outcome {
-            Outcome::Answered { status } => call.statuses.contains(&status),
+            Outcome::Delivered { status } | Outcome::Rejected { status } => call.statuses.contains(&status),
             Outcome::NotSent { .. } => call.arrivals == 0,
             Outcome::MaybeSent { .. } => call.departures > 0,
             Outcome::Skipped { .. } => call.departures == 0 && call.arrivals == 0 && is_skipped_rightly,
@@ -158,7 +158,7 @@ impl World<'_> {
         for call_id in self.scenario.call_ids().into_iter().filter(|call_id| !of_cdrs.contains(call_id)) {
             self.check_call(&call_id)?;
         }
-        Ok(())
+        self.check_reconciliation()
     }
 
     fn check_cdr(&mut self, index: usize) -> Step {
@@ -196,10 +196,7 @@ impl World<'_> {
         self.check_outcome(call_id)?;
         let Some(view) = self.view(call_id)? else { return Ok(()) };
         let state = match view.outcome {
-            Some(Outcome::Answered { .. }) => "answered",
-            Some(Outcome::NotSent { .. }) => "not_sent",
-            Some(Outcome::MaybeSent { .. }) => "maybe_sent",
-            Some(Outcome::Skipped { .. }) => "skipped",
+            Some(outcome) => outcome.state().as_str(),
             None => {
                 self.check_taken(&view)?;
                 let cause = self.unknown_cause(call_id, &view)?;

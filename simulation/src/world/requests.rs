@@ -1,4 +1,4 @@
-//! What operators and businesses ask of the store: releases, and registrations of bindings.
+//! What operators and businesses ask of the store: releases, pauses, and registrations of bindings.
 
 use privatenumber_contract::{CallState, Outcome, ParkedReleaseAnswer, ReleaseAnswer, limits, paths};
 use serde_json::json;
@@ -9,8 +9,8 @@ use crate::mutation::Mutation;
 use crate::promise::{Promise, Step, check};
 use crate::store::{StoreAnswer, StoreRequest};
 
-/// How long a business waits until it registers again what it could not, milliseconds.
-const REGISTERS_AGAIN_MS: u64 = 10_000;
+/// How long businesses and operators wait until they ask again for what must be, milliseconds.
+const ASKS_AGAIN_MS: u64 = 10_000;
 
 /// A request that waits for the store.
 #[derive(Clone, Debug)]
@@ -26,6 +26,10 @@ pub struct Request {
 enum Asks {
     /// That a binding is registered, by number.
     Binding(usize),
+    /// That a business is paused.
+    Pause,
+    /// That this business resumes.
+    Resume(String),
     /// That these calls are released.
     Calls,
     /// That what passes a filter is released.
@@ -60,7 +64,7 @@ impl World<'_> {
     /// A business registers a binding after calls of it may have come.
     pub(super) fn binding_comes(&mut self, index: usize) -> Step {
         if self.store.is_down {
-            self.after(REGISTERS_AGAIN_MS, Event::BindingComes(index));
+            self.after(ASKS_AGAIN_MS, Event::BindingComes(index));
             return Ok(());
         }
         let Some(binding) = self.scenario.bindings.get(index) else { return Ok(()) };
@@ -70,11 +74,35 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The store went away before it committed the request. The operator learns of it; a business registers again.
+    /// The store went away before it committed the request. The operator learns of it and only resumes a business again; a business
+    /// registers again.
     pub(super) fn request_lost(&mut self, request: &Request) {
-        if let Asks::Binding(index) = request.asks {
-            self.after(REGISTERS_AGAIN_MS, Event::BindingComes(index));
+        match &request.asks {
+            Asks::Binding(index) => self.after(ASKS_AGAIN_MS, Event::BindingComes(*index)),
+            Asks::Resume(ak) => self.after(ASKS_AGAIN_MS, Event::Resume(ak.clone())),
+            _ => {}
         }
+    }
+
+    /// An operator pauses a business, and resumes it after a while.
+    pub(super) fn pause(&mut self) {
+        let index = self.random.index(self.scenario.businesses.len());
+        let pause = self.random.pick([1_000, 60_000, 600_000]);
+        let Some(business) = self.scenario.businesses.get(index).filter(|_| !self.store.is_down) else { return };
+        let ak = business.ak.clone();
+        note!(self, "operator: pauses {ak}");
+        self.ask("POST", format!("{}/{ak}:pause", paths::BUSINESSES), Vec::new(), Asks::Pause);
+        self.after(pause, Event::Resume(ak));
+    }
+
+    /// An operator resumes a business.
+    pub(super) fn resume(&mut self, ak: String) {
+        if self.store.is_down {
+            self.after(ASKS_AGAIN_MS, Event::Resume(ak));
+            return;
+        }
+        note!(self, "operator: resumes {ak}");
+        self.ask("POST", format!("{}/{ak}:resume", paths::BUSINESSES), Vec::new(), Asks::Resume(ak));
     }
 
     /// An operator releases calls, some of which cannot be, or what was parked.
@@ -160,6 +188,9 @@ impl World<'_> {
                 check(Promise::P2Kept, is_good, || format!("binding {index} is refused: {text}"))?;
                 let id = self.scenario.bindings.get(*index).map(|binding| binding.id.clone());
                 self.truth.bound.extend(id);
+            }
+            Asks::Pause | Asks::Resume(_) => {
+                check(Promise::P8Finished, is_good, || format!("a business is not paused or resumed: {text}"))?;
             }
             Asks::Calls | Asks::Filter => {
                 check(Promise::P8Finished, is_good, || format!("a release is refused as a whole: {text}"))?;

@@ -15,8 +15,9 @@ use super::works::granted;
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
-use crate::promise::{Promise, Step, Stop};
-use crate::store::{Store, StoreAnswer, StoreRequest};
+use crate::promise::{Promise, Step, Stop, check};
+use crate::scenario::Variant;
+use crate::store::{MachineTime, Store, StoreAnswer, StoreRequest};
 
 /// See the [module](self).
 pub struct StoreSide<'s> {
@@ -42,8 +43,6 @@ pub struct StoreSide<'s> {
     pub earlier_works: Option<Vec<u8>>,
     /// What operators and businesses ask for, which waits for the next commit.
     pub requests: Vec<Request>,
-    /// The furthest its wall clock was ever ahead.
-    pub latest_offset: i64,
 }
 
 impl<'s> StoreSide<'s> {
@@ -61,18 +60,32 @@ impl<'s> StoreSide<'s> {
             earlier_answer: None,
             earlier_works: None,
             requests: Vec::new(),
-            latest_offset: 0,
         }
+    }
+
+    /// The time at its machine.
+    pub fn time(&self, elapsed_ms: u64) -> MachineTime {
+        MachineTime { wall_ms: wall(elapsed_ms, self.wall_offset), elapsed_ms }
+    }
+
+    /// Empties it: a run begins.
+    pub fn begin(&self, elapsed_ms: u64) -> Result<(), Stop> {
+        Ok(self.store.begin(self.time(elapsed_ms))?)
+    }
+
+    /// What the real store answers.
+    pub fn serve_now(&self, requests: &[StoreRequest<'_>], elapsed_ms: u64) -> Result<Vec<StoreAnswer>, Stop> {
+        Ok(self.store.serve(requests, self.time(elapsed_ms))?)
     }
 }
 
 impl World<'_> {
     pub(super) fn register_bindings(&mut self) -> Step {
-        let now = self.store_wall();
         for binding in self.scenario.bindings.iter().filter(|binding| binding.comes_at == Some(0)) {
             let path = format!("{}/{}", paths::BINDINGS, binding.id);
             let body = serde_json::to_vec(&binding.row).map_err(anyhow::Error::from)?;
-            let answers = self.store.store.serve(&[StoreRequest { method: "PUT", path: &path, body: &body }], now)?;
+            let request = StoreRequest { method: "PUT", path: &path, body: &body };
+            let answers = self.store.serve_now(&[request], self.now)?;
             if !answers.iter().all(|answer| (200..300).contains(&answer.status)) {
                 return Err(Stop::Failed(anyhow::anyhow!("a binding was refused: {answers:?}")));
             }
@@ -82,13 +95,13 @@ impl World<'_> {
     }
 
     /// The time as the store knows it.
-    pub(super) fn store_wall(&self) -> i64 {
-        wall(self.now, self.store.wall_offset)
+    pub(super) fn store_now(&self) -> i64 {
+        self.store.store.now_ms(self.store.time(self.now))
     }
 
     /// A call as the store shows it now.
     pub(super) fn view(&self, call_id: &str) -> Result<Option<CallView>, Stop> {
-        self.store_view_at(call_id, self.store_wall())
+        self.store_view_at(call_id, self.store_now())
     }
 
     /// A call as the store shows it at that moment, epoch milliseconds.
@@ -102,7 +115,7 @@ impl World<'_> {
 
     /// A call with its history as the store shows it now.
     pub(super) fn detail(&self, call_id: &str) -> Result<Option<CallDetail>, Stop> {
-        Ok(self.store.store.call(call_id, self.store_wall())?)
+        Ok(self.store.store.call(call_id, self.store_now())?)
     }
 
     /// The CDRs of this run that are parked, and the numbers they have in the store.
@@ -226,10 +239,10 @@ impl World<'_> {
         let sent = letters.iter().zip(&bodies);
         let sent = sent.map(|(letter, body)| StoreRequest { method: "POST", path: letter.path, body });
         let sent: Vec<_> = sent.chain(together.iter().map(Request::as_sent)).collect();
-        let mut answers = self.store.store.serve(&sent, self.store_wall())?;
+        let mut answers = self.store.serve_now(&sent, self.now)?;
         let mut answered: Vec<_> = together.into_iter().zip(answers.split_off(letters.len())).collect();
         for request in alone {
-            let answer = self.store.store.serve(&[request.as_sent()], self.store_wall())?;
+            let answer = self.store.serve_now(&[request.as_sent()], self.now)?;
             answered.extend(answer.into_iter().map(|answer| (request.clone(), answer)));
         }
         self.requests_committed(&answered)?;
@@ -362,12 +375,24 @@ impl World<'_> {
             self.is_held_for(push_id, call_id)?;
         }
         for call_id in claimed(&answer.body) {
+            self.check_time_to_live(letter, &call_id)?;
             self.claim_committed(&call_id);
             if letter.asker == Asker::Nobody {
                 self.call_back_besides(&call_id);
             }
         }
         Ok(())
+    }
+
+    /// P3: whatever the clock of its gateway shows, a claim lasts for what the gateway is configured to ask for.
+    fn check_time_to_live(&self, letter: &Letter, call_id: &str) -> Step {
+        let view = self.view(call_id)?.filter(|view| letter.push_ids.contains(&view.push_id));
+        // A store that makes mistakes may say so of a claim that another push holds.
+        let Some(view) = view else { return Ok(()) };
+        let left = view.claim_deadline.saturating_sub(self.store_now());
+        let asked_for = |variant: &Variant| variant.config.store.claim_deadline_ms == left.unsigned_abs();
+        let is_right = self.scenario.variants.iter().any(asked_for);
+        check(Promise::P3Accounted, left > 0 && is_right, || format!("the claim of call {call_id} lasts {left} ms"))
     }
 
     /// What may happen to the answer to a batch that is otherwise right.
@@ -457,7 +482,7 @@ impl World<'_> {
         let mut in_time = Vec::new();
         for report in batch.outcomes {
             let view = self.view(&report.call_id)?;
-            if view.is_none_or(|view| view.claim_deadline >= self.store_wall()) {
+            if view.is_none_or(|view| view.claim_deadline >= self.store_now()) {
                 in_time.push(report);
             }
         }
@@ -468,7 +493,7 @@ impl World<'_> {
         if in_time.is_empty() {
             in_time.extend((0..before).map(|_| {
                 let push_id = PushId::from_bytes([0; 16]);
-                let outcome = Outcome::Answered { status: 200 };
+                let outcome = Outcome::Delivered { status: 200 };
                 OutcomeReport { call_id: "left-out".to_owned(), push_id, outcome, duration_ms: None }
             }));
         }

@@ -63,8 +63,8 @@ pub struct Truth {
     pub kept: BTreeSet<usize>,
     /// Bindings that are registered.
     pub bound: BTreeSet<String>,
-    /// Calls that wait in the store, and until when: epoch milliseconds of the store.
-    pub waiting: BTreeMap<String, i64>,
+    /// Calls that wait in the store, and until when: epoch milliseconds of the store; `None` while the business is paused.
+    pub waiting: BTreeMap<String, Option<i64>>,
     /// Which push brought a call that waited for its binding.
     pub brought_by: BTreeMap<String, PushId>,
     /// Calls that were taken as works, and by which id last.

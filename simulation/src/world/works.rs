@@ -3,7 +3,7 @@
 //! The real store holds them, releases them and hands them out. Here is what the run knows of them, what must hold, and the mistakes that
 //! a store could make.
 
-use privatenumber_contract::{CallDetail, CallView, NotSent, Outcome, WorkRequest};
+use privatenumber_contract::{CallDetail, CallView, NotSent, Outcome, WaitFor, WorkRequest};
 use serde_json::{Value, json};
 
 use super::event::Letter;
@@ -31,7 +31,11 @@ impl World<'_> {
             return;
         };
         let before = self.truth.waiting.insert(view.call_id.clone(), wait.due);
-        if before.is_some_and(|due| wait.due < due) {
+        if wait.due.is_none() && before != Some(None) {
+            note!(self, "store: call {} waits for its business", view.call_id);
+            self.figures.paused += 1;
+        }
+        if before.flatten().zip(wait.due).is_some_and(|(before, due)| due < before) {
             note!(self, "store: call {} no longer waits for its binding", view.call_id);
             self.figures.holds_ended_early += 1;
         }
@@ -39,10 +43,15 @@ impl World<'_> {
 
     /// The store has told the push that brought it that the call waits.
     pub(super) fn is_held_for(&mut self, push_id: privatenumber_contract::PushId, call_id: String) -> Step {
-        if let Some(view) = self.view(&call_id)? {
-            self.note_wait(&view);
-        }
-        if self.truth.brought_by.insert(call_id.clone(), push_id).is_none() {
+        let wait = match self.view(&call_id)? {
+            Some(view) => {
+                self.note_wait(&view);
+                view.wait
+            }
+            None => None,
+        };
+        let is_paused = wait.is_some_and(|wait| wait.waits_for == WaitFor::Paused);
+        if self.truth.brought_by.insert(call_id.clone(), push_id).is_none() && !is_paused {
             note!(self, "store: call {call_id} is held");
             self.figures.held += 1;
         }
@@ -133,7 +142,9 @@ impl World<'_> {
     /// P8: what waits is taken soon once it is due, and nothing is taken before.
     fn check_taken_in_time(&mut self, call_id: &str) -> Step {
         let Some(due) = self.truth.waiting.remove(call_id) else { return Ok(()) };
-        let late = self.store_wall().saturating_sub(due);
+        check(Promise::P8Finished, due.is_some(), || format!("call {call_id} is taken, and its business is paused"))?;
+        let Some(due) = due else { return Ok(()) };
+        let late = self.store_now().saturating_sub(due);
         check(Promise::P8Finished, late >= 0, || format!("call {call_id} is taken {} ms before it is due", -late))?;
         let since_faults = self.now.saturating_sub(self.scenario.faults_end);
         let late = u64::try_from(late).unwrap_or(0).min(since_faults);

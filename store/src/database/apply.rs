@@ -1,11 +1,12 @@
 //! What a group of works does inside a transaction: who is granted a claim, which outcome counts, what a binding's next version is.
 //!
 //! All works of a group wait at the same moment, so nobody can tell in which order they are done. Registrations come first, so that a
-//! push finds the newest row; then outcomes, so that a claim asked for again after its outcome is a duplicate; then releases, so that
-//! the push they retire is a duplicate as well; then pushes; and works are granted last, so that a worker is given what just became one.
+//! push finds the newest row; then pauses; then outcomes, so that a claim asked for again after its outcome is a duplicate; then releases,
+//! so that the push they retire is a duplicate as well; then pushes; then imports, so that a call which a push brings too is called back;
+//! and works are granted last, so that a worker is given what just became one.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use privatenumber_contract::{
     Binding, CallVerdict, Outcome, OutcomeReport, Private, PushId, RegisteredBinding, Skipped, WaitFor, WithoutBinding,
@@ -14,7 +15,9 @@ use privatenumber_contract::{
 use serde_json::value::RawValue;
 
 use super::EngineError;
+use super::import::apply_imports;
 use super::later_cdrs::LaterCdrs;
+use super::pause::{apply_pauses, go_on};
 use super::release::{apply_parked_releases, apply_releases};
 use super::replays::Replays;
 use super::take::apply_takes;
@@ -34,7 +37,8 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     replay_days: u32,
 ) -> Result<Events, EngineError> {
     let (mut pushes, mut outcomes, mut bindings, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut releases, mut parked_releases, mut takes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut releases, mut parked_releases, mut imports, mut takes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut pauses = Vec::new();
     for unit in units {
         match unit {
             Unit::Push(slot) => pushes.push(&mut **slot),
@@ -42,12 +46,17 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
             Unit::Binding(slot) => bindings.push(&mut **slot),
             Unit::Release(slot) => releases.push(&mut **slot),
             Unit::ParkedRelease(slot) => parked_releases.push(&mut **slot),
+            Unit::Import(slot) => imports.push(&mut **slot),
+            Unit::Pause(slot) => pauses.push(&mut **slot),
             Unit::Works(slot) => takes.push(&mut **slot),
             Unit::Readiness(slot) => checks.push(&mut **slot),
         }
     }
     if !bindings.is_empty() {
         apply_bindings(transaction, &mut bindings, now_ms)?;
+    }
+    if !pauses.is_empty() {
+        apply_pauses(transaction, &mut pauses, now_ms)?;
     }
     if !outcomes.is_empty() {
         apply_outcomes(transaction, &mut outcomes, now_ms)?;
@@ -63,7 +72,11 @@ pub(crate) fn apply<'a, 'u: 'a, T: Transaction>(
     } else {
         apply_pushes(transaction, &mut pushes, now_ms, replay_days)?
     };
+    if !imports.is_empty() {
+        apply_imports(transaction, &mut imports, now_ms)?;
+    }
     if !takes.is_empty() {
+        go_on(transaction, now_ms)?;
         apply_takes(transaction, &mut takes, now_ms)?;
     }
     if !(pushes.is_empty() && outcomes.is_empty() && takes.is_empty()) {
@@ -187,8 +200,8 @@ fn apply_calls<T: Transaction>(
             later_cdrs.note(index, work, call, holder.recorded, now_ms);
             match holder.standing {
                 Standing::Granted { push_id, has_outcome: false } if push_id == work.push_id && first_mention => {
-                    if holder.recorded.is_none() && matches!(call.lasts, super::work::Lasts::For(_)) {
-                        let claim_deadline = call.lasts.deadline(now_ms);
+                    if holder.recorded.is_none() {
+                        let claim_deadline = now_ms.saturating_add_unsigned(call.ttl_ms);
                         let call_id = call.call_id.as_str();
                         renewals.insert(call_id, Renewal { call_id, push_id, claim_deadline });
                     }
@@ -248,8 +261,8 @@ struct Prepared<'w> {
 enum Start {
     /// Its push is granted the claim.
     Claimed,
-    /// It waits for its binding up to this moment.
-    Held { due_at: i64 },
+    /// It waits: for its binding up to this moment, or for its business.
+    Held { waits_for: WaitFor, due_at: Option<i64> },
     /// It ends as skipped.
     Skipped,
 }
@@ -260,7 +273,7 @@ impl Prepared<'_> {
             call: self.call,
             push_id: if matches!(self.start, Start::Held { .. }) { NOBODY } else { self.work.push_id },
             received_at: self.work.received.at(now_ms),
-            claim_deadline: self.call.lasts.deadline(now_ms),
+            claim_deadline: now_ms.saturating_add_unsigned(self.call.ttl_ms),
             ak: self.ak.as_deref(),
             record: self.record.get(),
         }
@@ -288,7 +301,7 @@ fn holders<'w, T: Transaction>(
     // The first mention of each call in the group; only that can be recorded.
     let mut firsts: Vec<(&'w PushWork, &'w NewCall)> = Vec::with_capacity(works.len());
     let mut holders: HashMap<&str, Holder<'_>> = HashMap::with_capacity(works.len());
-    let mut seen = std::collections::HashSet::with_capacity(works.len());
+    let mut seen = HashSet::with_capacity(works.len());
     for (index, work) in works.iter().enumerate() {
         if replays.parked(index).is_some() {
             continue;
@@ -340,9 +353,10 @@ fn record_new<'w, T: Transaction>(
     now_ms: i64,
 ) -> Result<Vec<&'w str>, EngineError> {
     let bindings = bindings_of(transaction, firsts.iter().map(|(_, call)| call.record.subscription_id.as_deref()))?;
+    let paused = transaction.paused()?;
     let mut prepared = Vec::with_capacity(firsts.len());
     for (work, call) in firsts {
-        prepared.push(prepare(work, call, &bindings, now_ms)?);
+        prepared.push(prepare(work, call, &bindings, &paused, now_ms)?);
     }
     let rows: Vec<CallRow<'_>> = prepared.iter().map(|prepared| prepared.row(now_ms)).collect();
     let inserted = transaction.insert_calls(&rows, now_ms)?;
@@ -357,9 +371,9 @@ fn record_new<'w, T: Transaction>(
         }
         match prepared.start {
             Start::Claimed => {}
-            Start::Held { due_at } => {
+            Start::Held { waits_for, due_at } => {
                 let brought_by = Some(work.push_id);
-                held.push(WaitRow { call_id, waits_for: WaitFor::Binding, due_at, brought_by });
+                held.push(WaitRow { call_id, waits_for, due_at, brought_by });
             }
             Start::Skipped => skipped.push(OutcomeReport {
                 call_id: call.call_id.clone(),
@@ -396,6 +410,7 @@ fn prepare<'w>(
     work: &'w PushWork,
     call: &'w NewCall,
     bindings: &Bindings,
+    paused: &HashSet<String>,
     now_ms: i64,
 ) -> Result<Prepared<'w>, EngineError> {
     let binding = call.record.subscription_id.as_deref().and_then(|id| bindings.get(id));
@@ -410,9 +425,14 @@ fn prepare<'w>(
         // Nothing can come that is worth waiting for.
         WithoutBinding::Hold(_) if !call.can_be_bound() => Start::Claimed,
         WithoutBinding::Hold(seconds) => {
-            Start::Held { due_at: now_ms.saturating_add(i64::from(seconds).saturating_mul(1000)) }
+            let due_at = now_ms.saturating_add(i64::from(seconds).saturating_mul(1000));
+            Start::Held { waits_for: WaitFor::Binding, due_at: Some(due_at) }
         }
         WithoutBinding::Skip => Start::Skipped,
+    };
+    let start = match (start, &record.ak) {
+        (Start::Claimed, Some(ak)) if paused.contains(ak) => Start::Held { waits_for: WaitFor::Paused, due_at: None },
+        (start, _) => start,
     };
     let text = serde_json::value::to_raw_value(&record).map_err(EngineError::corrupt)?;
     Ok(Prepared { work, call, ak: record.ak, record: text, start })

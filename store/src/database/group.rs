@@ -35,14 +35,14 @@ impl Upkeep {
 pub(crate) fn commit<E: WriteEngine>(
     engine: &mut E,
     works: &mut [Waiting<'_>],
-    now_ms: &dyn Fn() -> i64,
+    now_after: &dyn Fn(i64) -> i64,
     upkeep: &Upkeep,
 ) -> Dropped {
     let mut all_dropped = Dropped::default();
     // Halves that are still to be tried, the next one last.
     let mut left = vec![works];
     while let Some(works) = left.pop() {
-        let error = match attempt_over_conflicts(engine, works, now_ms, upkeep) {
+        let error = match attempt_over_conflicts(engine, works, now_after, upkeep) {
             Ok(dropped) => {
                 all_dropped.events = all_dropped.events.saturating_add(dropped.events);
                 continue;
@@ -78,15 +78,19 @@ fn fail(waiting: &mut Waiting<'_>, error: &WriteError) {
 fn attempt_over_conflicts<E: WriteEngine>(
     engine: &mut E,
     works: &mut [Waiting<'_>],
-    now_ms: &dyn Fn() -> i64,
+    now_after: &dyn Fn(i64) -> i64,
     upkeep: &Upkeep,
 ) -> Result<Dropped, WriteError> {
     for _ in 0..ATTEMPTS_AT_A_CONFLICT {
-        match attempt(engine, works, now_ms, upkeep) {
+        match attempt(engine, works, now_after, upkeep) {
             Err(Failure::Engine(EngineError::Conflict)) => {
                 works.iter_mut().for_each(|waiting| waiting.unit.forget());
             }
             Err(Failure::Engine(EngineError::Unavailable(reason))) => return Err(WriteError::Unavailable(reason)),
+            Err(Failure::Engine(EngineError::Damaged(reason))) => {
+                engine.is_damaged(&reason);
+                return Err(WriteError::Unavailable(reason));
+            }
             Err(Failure::Engine(EngineError::Statement(reason))) => return Err(WriteError::Refused(reason)),
             Err(Failure::Commit(error)) => return Err(error),
             Ok(dropped) => return Ok(dropped),
@@ -103,7 +107,7 @@ enum Failure {
 fn attempt<E: WriteEngine>(
     engine: &mut E,
     works: &mut [Waiting<'_>],
-    now_ms: &dyn Fn() -> i64,
+    now_after: &dyn Fn(i64) -> i64,
     upkeep: &Upkeep,
 ) -> Result<Dropped, Failure> {
     let mut transaction = engine.begin().map_err(Failure::Engine)?;
@@ -113,9 +117,11 @@ fn attempt<E: WriteEngine>(
     if awaited.peek().is_none() {
         return Ok(Dropped::default());
     }
+    // Whatever became of the clock, of this process or another: what is committed later is never recorded as earlier.
+    let now_ms = now_after(transaction.latest_time().map_err(Failure::Engine)?);
     let days = upkeep.keeping.replay_days;
     let events =
-        apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms(), days).map_err(Failure::Engine)?;
+        apply(&mut transaction, awaited.map(|waiting| &mut waiting.unit), now_ms, days).map_err(Failure::Engine)?;
     let over = events.events > 0 || upkeep.events_over.load(Ordering::Relaxed);
     let dropped = if over {
         // More than it brings, so that a budget that was lowered is reached.

@@ -2,8 +2,10 @@
 
 mod apply;
 mod group;
+mod import;
 mod keeping;
 mod later_cdrs;
+mod pause;
 mod query;
 mod release;
 mod replays;
@@ -14,9 +16,11 @@ mod work;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use privatenumber_contract::{CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding, ReplayPage};
+use privatenumber_contract::{
+    BusinessView, CallDetail, CallPage, EventPage, ParkedPage, RegisteredBinding, ReplayPage,
+};
 
 use group::Upkeep;
 pub use keeping::{Dropped, Keeping};
@@ -24,9 +28,10 @@ pub use query::{CallFilter, HISTORY_MAX, PAGE_BYTES, Page, ParkedText, Since, Wa
 use transaction::ReadEngine;
 pub(crate) use work::SCHEMES;
 pub use work::{
-    BindingDone, BindingWork, CallDone, CallWork, Lasts, NewCall, NotKept, NotReleasable, OutcomeResult, OutcomesDone,
-    ParkedReleaseResult, ParkedReleaseWork, PushDone, PushWork, Readiness, Received, ReleaseResult, ReleaseWork,
-    ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work, WorksDone,
+    BindingDone, BindingWork, CallDone, CallWork, ImportDone, ImportWork, NewCall, NotKept, NotReleasable,
+    OutcomeResult, OutcomesDone, ParkedReleaseResult, ParkedReleaseWork, PauseWork, PushDone, PushWork, Readiness,
+    Received, ReleaseResult, ReleaseWork, ReplayDone, Requester, SignatureWork, Slot, TextWork, Unit, Waiting, Work,
+    WorksDone,
 };
 
 /// Why a work was not committed.
@@ -54,6 +59,8 @@ pub struct ReadError(String);
 pub(crate) enum EngineError {
     /// The database as a whole cannot be written or read now.
     Unavailable(String),
+    /// The database is damaged: nothing that is read from it can be relied on.
+    Damaged(String),
     /// This statement failed for what it carried.
     Statement(String),
     /// Another writer came in between. The transaction is to be tried again.
@@ -81,7 +88,9 @@ impl From<CommitUnknown> for WriteError {
 impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Unavailable(reason) | EngineError::Statement(reason) => Self(reason),
+            EngineError::Unavailable(reason) | EngineError::Damaged(reason) | EngineError::Statement(reason) => {
+                Self(reason)
+            }
             EngineError::Conflict => Self("another writer came in between".to_owned()),
         }
     }
@@ -108,13 +117,40 @@ pub enum OpenError {
     },
     /// The engine cannot use the file.
     #[error(
-        "cannot use {file} as a database: {reason}; check that it is a database of this store, that its disk has room and that no other process locks it"
+        "cannot use {file} as a database: {reason}; check that it is a database of this store, that its disk has room and that no other process locks it; `privatenumber-store check` finds damage"
     )]
     Engine {
         /// The file.
         file: String,
         /// What the engine says.
         reason: String,
+    },
+    /// Another store has the file.
+    #[error("{file} is used by {holder}; stop that store, or name another file with --data")]
+    Held {
+        /// The file.
+        file: String,
+        /// Who has it.
+        holder: String,
+    },
+    /// The file is a database of another application.
+    #[error("{file} is a database of another application, nothing in it was changed; name another file with --data")]
+    Foreign {
+        /// The file.
+        file: String,
+    },
+    /// The write-ahead log belongs to another file than the one it is beside.
+    #[error(
+        "{file} is not the file that {log} belongs to, or somebody else wrote to it; using both would damage it. If {file} is a backup that was put in place, \
+         remove {log} and the file ending in -shm, then start again. If both were moved here together, or another version of the store used both, remove {lock}, then start again"
+    )]
+    ForeignLog {
+        /// The database file.
+        file: String,
+        /// Its write-ahead log.
+        log: String,
+        /// The lock file, which says which file the log belongs to.
+        lock: String,
     },
     /// The tables cannot be brought up to date.
     #[error(
@@ -135,13 +171,18 @@ pub struct OpenOptions {
     pub busy_timeout: Duration,
     /// How many connections answer queries.
     pub readers: u32,
+    /// How long to wait for another store to let go of the file.
+    pub lock_wait: Duration,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), readers: 4 }
+        Self { busy_timeout: Duration::from_secs(5), readers: 4, lock_wait: Duration::ZERO }
     }
 }
+
+/// How often a store that waits for the file of another one tries again.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An open database.
 #[derive(Clone, Debug)]
@@ -158,12 +199,41 @@ enum Engine {
 
 impl Database {
     /// Opens the SQLite file at `path`, makes it (readable by its owner only) and its directory if need be, and brings its
-    /// tables up to date.
+    /// tables up to date. Waits for another store that has the file.
     ///
     /// # Errors
-    /// When the file cannot be made, is no database, or was written by a newer store.
+    /// When the file cannot be made, is not a database of this store, or was written by a newer store; when another store still has it.
     pub async fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        sqlite::Sqlite::open(path, options).map(|sqlite| Self::over(Engine::Sqlite(sqlite)))
+        let deadline = Instant::now() + options.lock_wait;
+        let mut said = false;
+        loop {
+            match sqlite::Sqlite::open(path, options) {
+                Err(OpenError::Held { file, holder }) if Instant::now() < deadline => {
+                    if !said {
+                        said = true;
+                        tracing::info!(file, holder, "waiting for another store to let go of the database file");
+                    }
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
+                opened => return opened.map(|sqlite| Self::over(Engine::Sqlite(sqlite))),
+            }
+        }
+    }
+
+    /// Reads the whole SQLite file at `path`, also while a store uses it, and changes nothing in it. Passes to `progress` what it does;
+    /// returns what is wrong, in sentences without values: nothing where all is well. Blocks the thread.
+    pub fn check(path: &Path, progress: &mut dyn FnMut(&str)) -> Vec<String> {
+        sqlite::check(path, progress)
+    }
+
+    /// Whether the database can be used as it is: its file is in its place, and was not found damaged.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_file(&self) -> Result<(), ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.check_file()?),
+        }
     }
 
     /// Opens a database that lives as long as the value: for tests and simulations.
@@ -187,11 +257,27 @@ impl Database {
     /// Commits `works` durably, in one transaction if it can, and fills in what each came to; one that cannot be stored does not harm
     /// the others. The result of a work that nobody waits for any more stays empty: it is not committed.
     ///
-    /// `now_ms` returns the time, epoch milliseconds; it is asked once the transaction is open. Blocks the thread until the disk has
-    /// it all. Returns what was dropped to keep within [`Keeping`].
-    pub fn commit(&self, works: &mut [Waiting<'_>], now_ms: &dyn Fn() -> i64) -> Dropped {
+    /// `now_after` is given the latest time that is recorded and returns the time, which is never before it; both epoch milliseconds. It
+    /// is asked once the transaction is open. Blocks the thread until the disk has it all. Returns what was dropped to keep within
+    /// [`Keeping`].
+    pub fn commit(&self, works: &mut [Waiting<'_>], now_after: &dyn Fn(i64) -> i64) -> Dropped {
         match &self.engine {
-            Engine::Sqlite(sqlite) => group::commit(&mut *sqlite.writing(), works, now_ms, &self.upkeep),
+            Engine::Sqlite(sqlite) => {
+                let mut writing = sqlite.writing();
+                let dropped = group::commit(&mut *writing, works, now_after, &self.upkeep);
+                writing.bring_over();
+                dropped
+            }
+        }
+    }
+
+    /// The latest time that is recorded, epoch milliseconds; the earliest there is where none is.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn latest_time(&self) -> Result<i64, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.latest_time().await?),
         }
     }
 
@@ -269,6 +355,16 @@ impl Database {
     pub async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, ReadError> {
         match &self.engine {
             Engine::Sqlite(sqlite) => Ok(sqlite.waiting(now_ms).await?),
+        }
+    }
+
+    /// How a business stands.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn business(&self, ak: &str) -> Result<BusinessView, ReadError> {
+        match &self.engine {
+            Engine::Sqlite(sqlite) => Ok(sqlite.business(ak).await?),
         }
     }
 

@@ -38,8 +38,8 @@ pub struct Since {
 /// Which calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallFilter {
-    /// As they stand when asked; `pending` and `unknown` are derived.
-    pub state: Option<CallState>,
+    /// In one of these states when asked; `pending` and `unknown` are derived. Empty: in any state.
+    pub states: Vec<CallState>,
     /// Of this business.
     pub ak: Option<String>,
     /// Of this binding.
@@ -74,6 +74,10 @@ pub struct WaitingCalls {
     pub binding: u64,
     /// For a worker alone.
     pub released: u64,
+    /// For their business, which is paused or resumes.
+    pub paused: u64,
+    /// How many businesses are paused.
+    pub paused_businesses: u64,
     /// How long the work that is due longest waits for a worker, milliseconds; 0 where none is due.
     pub oldest_due_ms: u64,
 }

@@ -14,9 +14,11 @@ fn judge(call: &Releasable, now_ms: i64) -> ReleaseResult {
     let refused = match (&call.waits_for, &call.outcome) {
         (Some(WaitFor::Released), _) => return ReleaseResult::AlreadyReleased,
         (Some(WaitFor::Binding), _) => NotReleasable::WaitsForBinding,
+        (Some(WaitFor::Paused), _) => NotReleasable::Paused,
         (None, Some(Outcome::NotSent { reason: NotSent::Erased })) => NotReleasable::Erased,
         (None, Some(Outcome::NotSent { .. } | Outcome::Skipped { .. })) => return ReleaseResult::Released,
-        (None, Some(Outcome::Answered { .. })) => NotReleasable::Answered,
+        (None, Some(Outcome::Delivered { .. })) => NotReleasable::Delivered,
+        (None, Some(Outcome::Rejected { .. })) => NotReleasable::Rejected,
         (None, Some(Outcome::MaybeSent { .. })) => NotReleasable::MaybeSent,
         (None, None) if now_ms > call.claim_deadline => NotReleasable::Unknown,
         (None, None) => NotReleasable::Pending,
@@ -86,7 +88,7 @@ pub(super) fn apply_parked_releases<T: Transaction>(
                 };
                 if transaction.insert_calls(&[row], now_ms)? == [true] {
                     let waits_for = WaitFor::Released;
-                    let wait = WaitRow { call_id: &call_id, waits_for, due_at: now_ms, brought_by: None };
+                    let wait = WaitRow { call_id: &call_id, waits_for, due_at: Some(now_ms), brought_by: None };
                     transaction.wait(&[wait], now_ms)?;
                     transaction.note_released_parked(&[(*number, &call_id)])?;
                     made.insert(*number, Some(call_id.clone()));
@@ -118,14 +120,18 @@ mod tests {
             (None, not_sent(NotSent::NoHealthyHost), released),
             (None, not_sent(NotSent::ConnectionFailed), released),
             (None, not_sent(NotSent::Overflow), released),
+            (None, not_sent(NotSent::QueueFull), released),
             (None, not_sent(NotSent::Erased), refused(NotReleasable::Erased)),
             (None, Some(Outcome::Skipped { reason: Skipped::NoBinding }), released),
             (None, Some(Outcome::Skipped { reason: Skipped::NoCallback }), released),
-            (None, Some(Outcome::Answered { status: 503 }), refused(NotReleasable::Answered)),
+            (None, Some(Outcome::Skipped { reason: Skipped::Imported }), released),
+            (None, Some(Outcome::of_status(200)), refused(NotReleasable::Delivered)),
+            (None, Some(Outcome::of_status(503)), refused(NotReleasable::Rejected)),
             (None, Some(Outcome::MaybeSent { reason: MaybeSent::Timeout }), refused(NotReleasable::MaybeSent)),
             (None, None, refused(NotReleasable::Pending)),
             (Some(WaitFor::Binding), None, refused(NotReleasable::WaitsForBinding)),
             (Some(WaitFor::Released), None, ReleaseResult::AlreadyReleased),
+            (Some(WaitFor::Paused), None, refused(NotReleasable::Paused)),
         ] {
             assert_eq!(judge(&Releasable { waits_for, outcome, claim_deadline: 5 }, 5), expected, "{outcome:?}");
         }

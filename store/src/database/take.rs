@@ -14,6 +14,9 @@ use crate::record;
 /// What a work takes of an answer besides its record and its `ak`, bytes, and more.
 const ENTRY_BYTES: usize = 128;
 
+/// How often due works are looked for, where all that were found belong to paused businesses.
+const LOOKS: usize = 20;
+
 /// A work that is granted now.
 struct Granted {
     call_id: String,
@@ -98,13 +101,7 @@ fn grant<T: Transaction>(transaction: &mut T, asked: &[WorkRequest], now_ms: i64
     if most == 0 {
         return Ok(Vec::new());
     }
-    let mut due = Vec::new();
-    for work in transaction.due_works(most, now_ms)? {
-        let record: Record = serde_json::from_str(&work.record).map_err(EngineError::corrupt)?;
-        due.push((work, record));
-    }
-    let bindings = bindings_of(transaction, due.iter().map(|(_, record)| record.subscription_id.as_deref()))?;
-    let mut due = due.into_iter().map(|(work, record)| build(work, record, &bindings, now_ms)).peekable();
+    let mut due = due(transaction, most, now_ms)?.into_iter().peekable();
     let mut granted = Vec::new();
     for request in asked {
         let claim_deadline = now_ms.saturating_add_unsigned(request.ttl_ms);
@@ -112,13 +109,12 @@ fn grant<T: Transaction>(transaction: &mut T, asked: &[WorkRequest], now_ms: i64
         while number < most_of(request)
             && let Some(next) = due.peek()
         {
-            let bytes = next.as_ref().map(Built::bytes).unwrap_or_default();
+            let bytes = next.bytes();
             // A work alone is given whatever its size.
             if number > 0 && bytes > room {
                 break;
             }
-            let Some(built) = due.next() else { break };
-            let Built { call_id, ak, record } = built?;
+            let Some(Built { call_id, ak, record }) = due.next() else { break };
             granted.push(Granted { call_id, push_id: request.push_id, claim_deadline, ak, record });
             number += 1;
             room = room.saturating_sub(bytes);
@@ -139,6 +135,36 @@ fn grant<T: Transaction>(transaction: &mut T, asked: &[WorkRequest], now_ms: i64
     }
     drop(rows);
     Ok(granted)
+}
+
+/// Works that are due, with the records that they are granted with. Those of paused businesses are not any more: they wait.
+fn due<T: Transaction>(transaction: &mut T, most: usize, now_ms: i64) -> Result<Vec<Built>, EngineError> {
+    let paused = transaction.paused()?;
+    for _ in 0..LOOKS {
+        let mut works = Vec::new();
+        for work in transaction.due_works(most, now_ms)? {
+            let record: Record = serde_json::from_str(&work.record).map_err(EngineError::corrupt)?;
+            works.push((work, record));
+        }
+        let bindings = bindings_of(transaction, works.iter().map(|(_, record)| record.subscription_id.as_deref()))?;
+        let mut due = Vec::with_capacity(works.len());
+        for (work, record) in works {
+            due.push(build(work, record, &bindings, now_ms)?);
+        }
+        let is_paused = |built: &Built| built.ak.as_ref().is_some_and(|ak| paused.contains(ak));
+        let (waiting, due): (Vec<_>, Vec<_>) = due.into_iter().partition(is_paused);
+        if waiting.is_empty() {
+            return Ok(due);
+        }
+        let waiting: Vec<_> =
+            waiting.iter().filter_map(|built| Some((built.call_id.as_str(), built.ak.as_deref()?))).collect();
+        transaction.wait_for_businesses(&waiting)?;
+        if !due.is_empty() {
+            return Ok(due);
+        }
+    }
+    // There are more works than can be looked at in one transaction. The answer says that works wait, so the worker asks again.
+    Ok(Vec::new())
 }
 
 /// A work with the record that it is granted with.

@@ -4,11 +4,12 @@
 //! Every statement of a transaction is about all works of a group at once, and no two entries of a set have the same key. So an
 //! engine behind a network can do a group in a constant number of round trips; one inside the process may loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 
 use privatenumber_contract::{
-    CallDetail, CallPage, EventPage, Outcome, OutcomeReport, ParkedPage, PushId, RegisteredBinding, ReplayPage, WaitFor,
+    BusinessView, CallDetail, CallPage, EventPage, Outcome, OutcomeReport, ParkedPage, PushId, RegisteredBinding,
+    ReplayPage, WaitFor,
 };
 
 use super::query::{CallFilter, Page, ParkedText, WaitingCalls};
@@ -24,6 +25,9 @@ pub(crate) trait WriteEngine {
 
     /// Opens a write transaction.
     fn begin(&mut self) -> Result<Self::Transaction<'_>, EngineError>;
+
+    /// Notes that a statement found the database damaged: from now on `begin` fails.
+    fn is_damaged(&mut self, reason: &str);
 }
 
 /// Who holds a call's claim.
@@ -31,7 +35,7 @@ pub(crate) trait WriteEngine {
 pub(crate) enum Standing {
     /// This push does.
     Granted { push_id: PushId, has_outcome: bool },
-    /// Nobody does: the call waits for its binding. This push brought it.
+    /// Nobody does: the call waits for its binding, or for its business. This push brought it.
     Held { brought_by: PushId },
     /// Nobody does: the call was released.
     Released,
@@ -51,8 +55,8 @@ pub(crate) const NOBODY: PushId = PushId::from_bytes([0; 16]);
 pub(crate) struct WaitRow<'a> {
     pub call_id: &'a str,
     pub waits_for: WaitFor,
-    /// From this moment on a worker may take it, epoch milliseconds.
-    pub due_at: i64,
+    /// From this moment on a worker may take it, epoch milliseconds; `None` while its business is paused.
+    pub due_at: Option<i64>,
     /// The push that is told that the call waits.
     pub brought_by: Option<PushId>,
 }
@@ -204,6 +208,9 @@ pub(crate) struct BindingRow<'a> {
 
 /// An open write transaction.
 pub(crate) trait Transaction {
+    /// See [`Database::latest_time`](super::Database::latest_time).
+    fn latest_time(&mut self) -> Result<i64, EngineError>;
+
     /// The latest version of each binding that is registered.
     fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError>;
 
@@ -286,6 +293,30 @@ pub(crate) trait Transaction {
     /// The works that are due longest. Nobody else is given them until this transaction ends.
     fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError>;
 
+    /// Lets works that are due wait for their businesses, which are paused: the call's id and its `ak`.
+    fn wait_for_businesses(&mut self, works: &[(&str, &str)]) -> Result<(), EngineError>;
+
+    /// The businesses that are paused.
+    fn paused(&mut self) -> Result<HashSet<String>, EngineError>;
+
+    /// The businesses that resume and whose calls are not all due.
+    fn resuming(&mut self) -> Result<Vec<String>, EngineError>;
+
+    /// Pauses a business, if it is not paused.
+    fn pause(&mut self, ak: &str, now_ms: i64) -> Result<(), EngineError>;
+
+    /// Begins to resume a business. Says whether it was paused.
+    fn resume(&mut self, ak: &str, now_ms: i64) -> Result<bool, EngineError>;
+
+    /// Makes calls that wait for a business due, `most` at most. Says how many.
+    fn make_due(&mut self, ak: &str, most: usize, now_ms: i64) -> Result<usize, EngineError>;
+
+    /// All calls of a business that resumes are due.
+    fn resumed(&mut self, ak: &str) -> Result<(), EngineError>;
+
+    /// Since when a business is paused, if it is, and how many calls wait for it.
+    fn business(&mut self, ak: &str) -> Result<(Option<i64>, u64), EngineError>;
+
     /// Grants works that wait.
     ///
     /// # Errors
@@ -304,6 +335,9 @@ pub(crate) trait Transaction {
 
 /// The reading side of an engine. Any number of queries run at a time.
 pub(crate) trait ReadEngine {
+    /// See [`Database::latest_time`](super::Database::latest_time).
+    fn latest_time(&self) -> impl Future<Output = Result<i64, EngineError>> + Send;
+
     /// See [`Database::calls`](super::Database::calls).
     fn calls(
         &self,
@@ -338,6 +372,9 @@ pub(crate) trait ReadEngine {
 
     /// See [`Database::waiting`](super::Database::waiting).
     fn waiting(&self, now_ms: i64) -> impl Future<Output = Result<WaitingCalls, EngineError>> + Send;
+
+    /// See [`Database::business`](super::Database::business).
+    fn business(&self, ak: &str) -> impl Future<Output = Result<BusinessView, EngineError>> + Send;
 
     /// See [`Database::events`](super::Database::events).
     fn events(&self, page: &Page) -> impl Future<Output = Result<EventPage, EngineError>> + Send;

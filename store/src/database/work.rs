@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use privatenumber_contract::limits::{KEY_PART_BYTES, SUBSCRIPTION_ID_CHARS};
 use privatenumber_contract::{
-    Binding, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId, Record,
-    RegisteredBinding, WithoutBinding, WorkRequest,
+    Binding, BusinessView, CallReport, CallVerdict, OnReplay, OutcomeReport, OutcomesAnswer, Private, Push, PushId,
+    Record, RegisteredBinding, WithoutBinding, WorkRequest,
 };
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -45,6 +45,15 @@ impl Work for ReleaseWork {
 
 impl Work for ParkedReleaseWork {
     type Done = ParkedReleaseResult;
+}
+
+impl Work for ImportWork {
+    /// What became of each call, in their order.
+    type Done = Vec<ImportDone>;
+}
+
+impl Work for PauseWork {
+    type Done = BusinessView;
 }
 
 /// Works for a worker to take.
@@ -89,6 +98,10 @@ pub enum Unit<'a> {
     Release(&'a mut Slot<ReleaseWork>),
     /// Make a call of a parked CDR.
     ParkedRelease(&'a mut Slot<ParkedReleaseWork>),
+    /// Record calls that no push brought.
+    Import(&'a mut Slot<ImportWork>),
+    /// Pause or resume a business.
+    Pause(&'a mut Slot<PauseWork>),
     /// Grant works to a worker.
     Works(&'a mut Slot<WorkRequest>),
     /// Write something trivial.
@@ -104,6 +117,8 @@ macro_rules! with_slot {
             Unit::Binding($slot) => $done,
             Unit::Release($slot) => $done,
             Unit::ParkedRelease($slot) => $done,
+            Unit::Import($slot) => $done,
+            Unit::Pause($slot) => $done,
             Unit::Works($slot) => $done,
             Unit::Readiness($slot) => $done,
         }
@@ -151,6 +166,8 @@ pub struct PushWork {
     pub app_key: String,
     /// When the gateway received it.
     pub received: Received,
+    /// What the gateway's clock showed when it sent the request, epoch milliseconds; `None` from gateways of 0.1.0.
+    pub gateway_now_ms: Option<i64>,
     /// The business of the application, where the gateway told it.
     pub ak: Option<String>,
     /// What to do with a call that has no binding row.
@@ -197,25 +214,6 @@ impl Received {
     }
 }
 
-/// How long a claim lasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lasts {
-    /// Until this moment of the gateway's clock, epoch milliseconds: what gateways of 0.1.0 say.
-    Until(i64),
-    /// So many milliseconds from each grant.
-    For(u64),
-}
-
-impl Lasts {
-    /// The deadline of a claim that is granted at `now_ms`; both epoch milliseconds.
-    pub fn deadline(self, now_ms: i64) -> i64 {
-        match self {
-            Self::Until(moment) => moment,
-            Self::For(time) => now_ms.saturating_add_unsigned(time),
-        }
-    }
-}
-
 /// One call of a push.
 #[derive(Clone, Debug)]
 pub enum CallWork {
@@ -239,8 +237,8 @@ pub struct NewCall {
     pub app_key: String,
     /// The call record, or "".
     pub icid: String,
-    /// After this the call without an outcome reads as unknown.
-    pub lasts: Lasts,
+    /// So long after each grant of its claim the call without an outcome reads as unknown, milliseconds.
+    pub ttl_ms: u64,
     /// The record as it is without a binding row. Its `sessionId` is set.
     pub record: Record,
     /// The CDR as it came; `None` from gateways of 0.1.0.
@@ -298,16 +296,29 @@ pub enum NotReleasable {
     NoSuchCall,
     /// It waits for its binding and becomes work by itself.
     WaitsForBinding,
+    /// It waits for its business, which is paused.
+    Paused,
     /// Somebody holds its claim.
     Pending,
     /// Whoever held its claim may have called back.
     Unknown,
-    /// The business answered.
-    Answered,
+    /// The business has its callback.
+    Delivered,
+    /// The business had its callback and replied with a status other than 2xx.
+    Rejected,
     /// The callback left, or may have.
     MaybeSent,
     /// The call's data was erased.
     Erased,
+}
+
+/// A business that an operator pauses or resumes.
+#[derive(Clone, Debug)]
+pub struct PauseWork {
+    /// The business.
+    pub ak: String,
+    /// Whether it is paused; otherwise it resumes.
+    pub pause: bool,
 }
 
 /// A parked CDR of which a call is made.
@@ -341,6 +352,26 @@ pub enum ParkedReleaseResult {
     },
     /// The parked CDR is not there.
     NotParked,
+}
+
+/// Calls of CDRs that an operator imports.
+#[derive(Clone, Debug)]
+pub struct ImportWork {
+    /// The calls.
+    pub calls: Vec<NewCall>,
+    /// Whether a worker is to call back for those that are new.
+    pub release: bool,
+}
+
+/// What the import of one call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImportDone {
+    /// It is recorded.
+    Imported,
+    /// It was there already.
+    AlreadyThere,
+    /// It was to be released, and neither a binding row nor the request says whose it is. Nothing is recorded.
+    NobodyToCallBack,
 }
 
 /// What a worker was granted.
@@ -441,8 +472,7 @@ impl PushWork {
     /// [`NotKept`] where `rawBase64` is not Base64.
     pub fn new(push: &Push<'_>) -> Result<Self, NotKept> {
         let app_key = push.app_key.as_ref();
-        let calls =
-            push.calls.iter().enumerate().map(|(index, report)| CallWork::new(app_key, index, report)).collect();
+        let calls = push.calls.iter().enumerate().map(|(index, report)| CallWork::new(push, index, report)).collect();
         let parked = push.parked.iter().enumerate().map(|(index, parked)| {
             let bytes = decoded(parked.raw_base64.as_ref(), || format!("parked[{index}].rawBase64"))?;
             Ok(TextWork::new(app_key, &parked.reason, parked.raw.expose(), bytes))
@@ -456,6 +486,7 @@ impl PushWork {
             push_id: push.push_id,
             app_key: app_key.to_owned(),
             received: push.age_ms.map_or(Received::At(push.received_at), Received::Ago),
+            gateway_now_ms: push.age_ms.map(|age_ms| push.received_at.saturating_add_unsigned(age_ms)),
             ak: application.and_then(|application| application.ak.as_deref().map(str::to_owned)),
             without_binding: application.map(|application| application.without_binding).unwrap_or_default(),
             calls,
@@ -511,19 +542,22 @@ fn decoded(
 }
 
 impl CallWork {
-    fn new(push_app_key: &str, index: usize, report: &CallReport<'_>) -> Self {
+    fn new(push: &Push<'_>, index: usize, report: &CallReport<'_>) -> Self {
         let call_id = report.key().id();
         if let Some(reason) = unusable(&format!("/calls/{index}"), report) {
             // What was deserialised a moment ago can be serialised; if not, the reason alone is kept.
             let raw = serde_json::to_string(report).unwrap_or_default();
-            return Self::Unusable { call_id, parked: TextWork::new(push_app_key, &reason, &raw, None) };
+            return Self::Unusable { call_id, parked: TextWork::new(&push.app_key, &reason, &raw, None) };
         }
-        Self::Usable(Box::new(NewCall::new(call_id, report)))
+        // A gateway of 0.1.0 names the deadline by its own clock, by which it also received the push: the difference is a duration.
+        let until_deadline = report.claim_deadline.saturating_sub(push.received_at);
+        let ttl_ms = report.ttl_ms.unwrap_or(u64::try_from(until_deadline).unwrap_or_default());
+        Self::Usable(Box::new(NewCall::new(call_id, report, ttl_ms)))
     }
 }
 
 impl NewCall {
-    fn new(call_id: String, report: &CallReport<'_>) -> Self {
+    fn new(call_id: String, report: &CallReport<'_>, ttl_ms: u64) -> Self {
         let (mut record, mut warnings) = (record::from_report(report), report.warnings.clone());
         gb18030::fill(report, &mut record, &mut warnings);
         let warnings = if warnings.is_empty() { None } else { serde_json::to_string(&warnings).ok() };
@@ -531,21 +565,22 @@ impl NewCall {
             call_id,
             app_key: report.app_key.clone().into_owned(),
             icid: report.icid.clone().into_owned(),
-            lasts: report.ttl_ms.map_or(Lasts::Until(report.claim_deadline), Lasts::For),
+            ttl_ms,
             record,
             cdr: report.cdr.as_ref().map(|cdr| Private::new(cdr.as_bytes().to_vec())),
             warnings,
         }
     }
 
-    /// A call of a CDR that was read again.
+    /// A call of a CDR that the store itself has read.
     ///
     /// # Errors
-    /// [`NotKept`] where it still cannot be recorded.
-    pub fn of_parked(report: &CallReport<'_>) -> Result<Self, NotKept> {
+    /// [`NotKept`] where it cannot be recorded.
+    pub fn of_cdr(report: &CallReport<'_>) -> Result<Self, NotKept> {
         match unusable("", report) {
             Some(reason) => Err(NotKept(reason)),
-            None => Ok(Self::new(report.key().id(), report)),
+            // Who takes it says how long the claim lasts.
+            None => Ok(Self::new(report.key().id(), report, 0)),
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::App;
 use super::body::{JsonBody, parse};
 use super::problem::Refusal;
-use super::pushes::{invalid, results, work};
+use super::pushes::{invalid, note_clock, results, work};
 use crate::database::{NotKept, PushDone, PushWork, WriteError};
 use crate::writer::QueueError;
 
@@ -47,6 +47,10 @@ pub(super) async fn push_batch(State(app): State<Arc<App>>, request: Request) ->
     let number = pushes.len();
     let (works, refused) = read(pushes);
     app.metrics.batch_came(number, number.saturating_sub(works.len()));
+    // All pushes of a batch come from one gateway.
+    if let Some(first) = works.first() {
+        note_clock(&app, first);
+    }
     let ids: Vec<PushId> = works.iter().map(|work| work.push_id).collect();
     let committed = if works.is_empty() { Vec::new() } else { app.writer.pushes(works, body.into_share()).await? };
     if let Some(refusal) = of_all(&committed) {

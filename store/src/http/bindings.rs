@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 
 use super::body::{BodyLimits, JsonBody};
 use super::problem::{Kind, Refusal};
-use super::query::{Parameters, invalid};
+use super::query::{Parameters, invalid, seconds_taken_for_milliseconds};
+use super::registration::Registration;
 use super::{App, json};
 use crate::database::BindingWork;
 
@@ -25,7 +26,7 @@ pub(super) async fn put(
     Parameters::read(query.as_deref(), &[])?;
     let body_limits = BodyLimits { bytes: limits::BINDING_BYTES.min(app.body_limits.bytes), ..app.body_limits.clone() };
     let body = JsonBody::read(request, &body_limits).await?;
-    let binding: Binding = body.parse()?;
+    let Registration(binding) = body.parse()?;
     check(&subscription_id, &binding)?;
     let done = app.writer.binding(BindingWork { subscription_id, binding }, body.into_share()).await?;
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -50,6 +51,10 @@ pub(super) async fn get(
 
 fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     let Path(id) = path.map_err(|_| invalid("subscriptionId", "not UTF-8 when percent-decoded"))?;
+    // Tools that read the database end a text at the first NUL, so they would show another id.
+    if id.contains('\0') {
+        return Err(invalid("subscriptionId", "contains a NUL character (%00); give the id as Huawei returned it"));
+    }
     if (1..=limits::SUBSCRIPTION_ID_CHARS).contains(&id.chars().count()) {
         Ok(id)
     } else {
@@ -71,6 +76,13 @@ fn check(subscription_id: &str, binding: &Binding) -> Result<(), Refusal> {
         if value.is_some_and(|value| !(least..=most).contains(&value)) {
             let detail = format!("`{name}`: has to be from {least} to {most} ({meaning})");
             return Err(Refusal::new(Kind::InvalidBody, detail));
+        }
+    }
+    let times =
+        [("bindTime", binding.bind_time), ("unbindTime", binding.unbind_time), ("createdAt", binding.created_at)];
+    for (name, time) in times {
+        if let Some(hint) = time.and_then(seconds_taken_for_milliseconds) {
+            return Err(Refusal::new(Kind::InvalidBody, format!("`{name}`: {hint}")));
         }
     }
     let texts = [("bindResponse", &binding.bind_response), ("unbindResponse", &binding.unbind_response)];

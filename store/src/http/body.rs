@@ -1,5 +1,6 @@
 //! Reads the body of a request: bounded in bytes, in time, and in the bytes of all requests together.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::error::Category;
 use tokio::sync::Semaphore;
 
 use super::problem::{Kind, Refusal};
+use super::slow::SlowBodies;
 use crate::writer::Share;
 
 /// What a body may cost.
@@ -24,7 +26,12 @@ pub struct BodyLimits {
     pub time: Duration,
     /// One permit for each byte that all requests together may hold.
     pub budget: Arc<Semaphore>,
+    /// The bodies that are still arriving after [`SLOW_AFTER`].
+    pub slow: Arc<SlowBodies>,
 }
+
+/// A body that has not arrived by then counts as slow. What a gateway holds as a whole arrives sooner.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
 
 /// A body that has arrived. Its share of the budget is given back when this is dropped, unless it is taken out.
 #[derive(Debug)]
@@ -40,12 +47,20 @@ impl JsonBody {
     /// 415, 413, 408, or 503 where the budget of all requests is used up.
     pub async fn read(request: Request, limits: &BodyLimits) -> Result<Self, Refusal> {
         check_headers(request.headers(), limits)?;
-        match tokio::time::timeout(limits.time, collect(request, limits)).await {
-            Ok(body) => body,
-            Err(_) => Err(Refusal::new(
-                Kind::RequestTimeout,
-                format!("the body did not arrive within {} s", limits.time.as_secs_f64()),
-            )),
+        let mut arriving = pin!(collect(request, limits));
+        if let Ok(body) = tokio::time::timeout(limits.time.min(SLOW_AFTER), arriving.as_mut()).await {
+            return body;
+        }
+        let mut place = limits.slow.enter();
+        tokio::select! {
+            body = tokio::time::timeout(limits.time.saturating_sub(SLOW_AFTER), arriving) => body.unwrap_or_else(|_| {
+                let detail = format!("the body did not arrive within {} s", limits.time.as_secs_f64());
+                Err(Refusal::new(Kind::RequestTimeout, detail))
+            }),
+            () = place.taken() => {
+                let detail = "too many bodies arrive slowly, and this one was the slowest; send it again, all at once";
+                Err(Refusal::new(Kind::Overloaded, detail))
+            }
         }
     }
 
@@ -141,61 +156,98 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8], error: serde_json::Error) ->
         }
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let path = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    let (path, member) = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(error) => safe_path(error.path()),
-        Ok(_) => ".".to_owned(),
+        Ok(_) => (".".to_owned(), String::new()),
     };
-    Refusal::new(Kind::InvalidBody, format!("`{path}`: {} ({place})", safe_reason(&error.to_string())))
+    Refusal::new(Kind::InvalidBody, format!("`{path}`: {} ({place})", safe_reason(&error.to_string(), &member)))
 }
 
-/// The path with only what the contract could have named: a key that a client made up may be anything.
-fn safe_path(path: &serde_path_to_error::Path) -> String {
+/// The path as far as the contract could have named it, and the member it ends with: a key that a client made up may be anything.
+fn safe_path(path: &serde_path_to_error::Path) -> (String, String) {
     use serde_path_to_error::Segment;
-    let mut text = String::new();
+    let (mut text, mut member) = (String::new(), String::new());
     for segment in path.iter() {
         match segment {
             Segment::Seq { index } => text.push_str(&format!("[{index}]")),
             Segment::Map { key } => {
+                let Some(name) = safe_name(key) else { break };
                 if !text.is_empty() {
                     text.push('.');
                 }
-                text.push_str(safe_name(key));
+                text.push_str(name);
+                name.clone_into(&mut member);
             }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    if text.is_empty() { ".".to_owned() } else { text }
+    (if text.is_empty() { ".".to_owned() } else { text }, member)
 }
 
-/// A name that consists of letters, as all names of the contract do.
-pub(super) fn safe_name(name: &str) -> &str {
+/// A name that consists of letters, as all names of the contract do. Any other name may hold personal data.
+pub(super) fn safe_name(name: &str) -> Option<&str> {
     let safe = (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if safe { name } else { "(a name not shown here)" }
+    safe.then_some(name)
 }
 
-/// What serde says, without the value that it quotes.
-fn safe_reason(message: &str) -> String {
+/// What is said of the name of `what` that is not a [`safe_name`].
+pub(super) fn hidden_name(what: &str) -> String {
+    format!(
+        "the name of {what} has something other than letters in it; it is not repeated here because it may be personal data"
+    )
+}
+
+/// What serde says of `member`, without the value that it quotes.
+fn safe_reason(message: &str, member: &str) -> String {
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     let named = |prefix: &str| {
         let rest = message.strip_prefix(prefix)?.strip_prefix('`')?;
         let (name, _) = rest.split_once('`')?;
-        Some(safe_name(name).to_owned())
+        Some(safe_name(name).map(str::to_owned))
     };
-    if let Some(name) = named("missing field ") {
+    if let Some(Some(name)) = named("missing field ") {
         return format!("the member `{name}` is missing; add it");
     }
-    if let Some(name) = named("duplicate field ") {
+    if let Some(Some(name)) = named("duplicate field ") {
         return format!("the member `{name}` is there twice; leave one out");
     }
-    if let Some(name) = named("unknown field ") {
-        return format!("there is no member `{name}`; leave it out, or see /openapi.json for what there is");
+    match named("unknown field ") {
+        Some(Some(name)) => {
+            return format!("there is no member `{name}`; leave it out, or see /openapi.json for what there is");
+        }
+        Some(None) => {
+            let hidden = hidden_name("a member");
+            return format!("{hidden}; leave that member out, or see /openapi.json for what there is");
+        }
+        None => {}
     }
     if message == PushIdError.to_string() {
         return message.to_owned();
     }
     match message.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("wrong type or value; expected {expected}"),
+        Some((_, expected)) => format!("wrong type or value; expected {}", in_words(expected, member)),
         None => "wrong type or value; see /openapi.json for what belongs here".to_owned(),
+    }
+}
+
+/// What serde expects of `member`, in the words of somebody who writes JSON.
+fn in_words(expected: &str, member: &str) -> String {
+    let unit = if ["Time", "At", "Deadline"].iter().any(|end| member.ends_with(end)) {
+        " (epoch milliseconds)"
+    } else if member.ends_with("Ms") {
+        " (milliseconds)"
+    } else {
+        ""
+    };
+    match expected {
+        "i8" | "i16" | "i32" | "i64" => format!("a whole number{unit}"),
+        "u8" | "u16" | "u32" | "u64" | "usize" => format!("a whole number, 0 or more{unit}"),
+        "a string" | "a borrowed string" | "string" | "str" => "text in double quotes".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list in square brackets".to_owned(),
+        "a map" => "an object".to_owned(),
+        other if other.starts_with("struct ") => "an object".to_owned(),
+        other => other.to_owned(),
     }
 }
 
@@ -221,11 +273,21 @@ mod tests {
     fn p7_an_error_says_where_and_quotes_nothing() {
         let push = r#"{"pushId":"000102030405060708090a0b0c0d0eff","appKey":"app","receivedAt":1,"calls":[{"appKey":"app","sessionId":"s","claimDeadline":"+8617010000001"}]}"#;
         let text = detail::<Push<'_>>(&body(push));
-        assert!(text.starts_with("`calls[0].claimDeadline`: wrong type or value; expected i64 (line 1"), "{text}");
+        assert!(
+            text.starts_with(
+                "`calls[0].claimDeadline`: wrong type or value; expected a whole number (epoch milliseconds) (line 1"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("8617010000001"), "{text}");
 
         let text = detail::<Binding>(&body(r#"{"+8617010000001":1}"#));
-        assert!(text.contains("there is no member `(a name not shown here)`"), "{text}");
+        assert!(
+            text.starts_with("`.`: the name of a member has something other than letters in it; it is not"),
+            "{text}"
+        );
+        assert!(text.contains("leave that member out"), "{text}");
+        assert!(!text.contains("8617010000001"), "{text}");
         let text = detail::<Binding>(&body(r#"{"colour":1}"#));
         assert!(text.contains("there is no member `colour`; leave it out"), "{text}");
         let text = detail::<Push<'_>>(&body(r#"{"pushId":"+8617010000001"}"#));

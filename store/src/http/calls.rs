@@ -13,21 +13,34 @@ use super::query::{Parameters, invalid};
 use super::{App, json};
 use crate::database::CallFilter;
 
-const STATES: [(&str, CallState); 7] = [
-    ("pending", CallState::Pending),
-    ("answered", CallState::Answered),
-    ("not_sent", CallState::NotSent),
-    ("maybe_sent", CallState::MaybeSent),
-    ("skipped", CallState::Skipped),
-    ("unknown", CallState::Unknown),
-    ("waiting", CallState::Waiting),
-];
+/// What `answered` meant before there were `delivered` and `rejected`; understood for one version.
+const ANSWERED: (&str, &[CallState]) = ("answered", &[CallState::Delivered, CallState::Rejected]);
+
+/// The words of `outcome`.
+const OUTCOMES: [(&str, &[CallState]); 1] = [("undelivered", &CallState::UNDELIVERED)];
+
+/// The states that a request asks for, each once; none where it does not ask.
+fn states(parameters: &Parameters<'_>) -> Result<Vec<CallState>, Refusal> {
+    let single: Vec<_> = CallState::ALL.iter().map(|state| (state.as_str(), std::slice::from_ref(state))).collect();
+    let by_state = parameters.all_of("state", &single, &[ANSWERED])?;
+    let by_outcome = parameters.one_of("outcome", &OUTCOMES)?;
+    if by_outcome.is_some() && !by_state.is_empty() {
+        return Err(invalid("outcome", "there beside `state`; leave one out"));
+    }
+    let asked = by_state.into_iter().chain(by_outcome).flatten();
+    Ok(asked.fold(Vec::new(), |mut states, state| {
+        if !states.contains(state) {
+            states.push(*state);
+        }
+        states
+    }))
+}
 
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Refusal> {
-    let known = ["state", "ak", "subscriptionId", "appKey", "from", "to", "limit", "cursor"];
+    let known = ["state", "outcome", "ak", "subscriptionId", "appKey", "from", "to", "limit", "cursor"];
     let parameters = Parameters::read(query.as_deref(), &known)?;
     let filter = CallFilter {
-        state: parameters.one_of("state", &STATES)?,
+        states: states(&parameters)?,
         ak: parameters.text("ak")?,
         subscription_id: parameters.text("subscriptionId")?,
         app_key: parameters.text("appKey")?,

@@ -3,12 +3,16 @@
 mod batches;
 mod bindings;
 pub mod body;
+mod businesses;
 mod calls;
+mod imports;
 mod operations;
 pub mod problem;
 mod pushes;
 mod query;
+mod registration;
 mod releases;
+pub mod slow;
 pub mod token;
 mod work;
 
@@ -18,7 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
@@ -65,16 +69,20 @@ impl App {
 }
 
 /// All that is served.
-fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
+fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 20] {
     [
         ("/v1/pushes", post(pushes::push)),
         ("/v1/push-batches", post(batches::push_batch)),
         ("/v1/work:take", post(work::take)),
         ("/v1/outcomes", post(pushes::outcomes)),
         ("/v1/bindings/{subscriptionId}", put(bindings::put).get(bindings::get)),
+        (BUSINESS, get(businesses::get).post(businesses::pause_or_resume)),
+        (BUSINESS_PAUSE, MethodRouter::new()),
+        (BUSINESS_RESUME, MethodRouter::new()),
         ("/v1/calls", get(calls::list)),
         ("/v1/calls/{callId}", get(calls::one)),
         ("/v1/calls:release", post(releases::calls)),
+        ("/v1/cdrs:import", post(imports::cdrs)),
         ("/v1/parked", get(calls::parked)),
         (PARKED_RELEASE, post(releases::parked)),
         ("/v1/events", get(calls::events)),
@@ -86,17 +94,22 @@ fn routes() -> [(&'static str, MethodRouter<Arc<App>>); 16] {
     ]
 }
 
-/// The one path in which something follows what varies; the router knows only whole parts.
+/// Paths in which something follows what varies. The router knows only whole parts.
 const PARKED_RELEASE: &str = "/v1/parked/{number}:release";
 /// The path as the router knows it.
 const PARKED_RELEASE_ROUTE: &str = "/v1/parked/{release}";
+
+/// One business; the router takes the two below it for this one.
+const BUSINESS: &str = "/v1/businesses/{ak}";
+const BUSINESS_PAUSE: &str = "/v1/businesses/{ak}:pause";
+const BUSINESS_RESUME: &str = "/v1/businesses/{ak}:resume";
 
 /// What needs no room: it is answered from memory, or soon.
 const AT_ONCE: [&str; 3] = ["/healthz", "/metrics", "/openapi.json"];
 
 /// The paths that are served, with `{}` around what varies.
-pub fn served_paths() -> [&'static str; 16] {
-    static PATHS: LazyLock<[&str; 16]> = LazyLock::new(|| routes().map(|(path, _)| path));
+pub fn served_paths() -> [&'static str; 20] {
+    static PATHS: LazyLock<[&str; 20]> = LazyLock::new(|| routes().map(|(path, _)| path));
     *PATHS
 }
 
@@ -104,6 +117,7 @@ pub fn served_paths() -> [&'static str; 16] {
 pub fn router(app: Arc<App>) -> Router {
     routes()
         .into_iter()
+        .filter(|(path, _)| ![BUSINESS_PAUSE, BUSINESS_RESUME].contains(path))
         .fold(Router::new(), |router, (path, methods)| {
             router.route(if path == PARKED_RELEASE { PARKED_RELEASE_ROUTE } else { path }, methods)
         })
@@ -126,6 +140,11 @@ fn route(request: &Request) -> Option<&'static str> {
     let matched = request.extensions().get::<MatchedPath>()?.as_str();
     if matched == PARKED_RELEASE_ROUTE {
         return request.uri().path().ends_with(releases::RELEASE).then_some(PARKED_RELEASE);
+    }
+    if matched == BUSINESS && request.method() == Method::POST {
+        let path = request.uri().path();
+        let ends = [(businesses::PAUSE, BUSINESS_PAUSE), (businesses::RESUME, BUSINESS_RESUME)];
+        return ends.into_iter().find(|(end, _)| path.ends_with(end)).map(|(_, path)| path);
     }
     served_paths().into_iter().find(|path| *path == matched)
 }
@@ -177,6 +196,7 @@ mod tests {
             paths::WORK_TAKE,
             paths::CALLS,
             paths::CALLS_RELEASE,
+            paths::CDRS_IMPORT,
             paths::PARKED,
             paths::EVENTS,
             paths::REPLAYS,
@@ -187,7 +207,7 @@ mod tests {
         for path in contract {
             assert!(super::served_paths().contains(&path), "{path}");
         }
-        for collection in [paths::BINDINGS, paths::CALLS] {
+        for collection in [paths::BINDINGS, paths::CALLS, paths::BUSINESSES] {
             let below = format!("{collection}/{{");
             assert!(super::served_paths().iter().any(|path| path.starts_with(&below)), "{collection}");
         }

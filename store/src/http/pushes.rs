@@ -25,6 +25,7 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
     let body = JsonBody::read(request, &app.body_limits).await?;
     let push: Push<'_> = body.parse()?;
     let work = work(&push).map_err(|NotKept(detail)| invalid(detail))?;
+    note_clock(&app, &work);
     let push_id = work.push_id;
     let done = app.writer.push(work, body.into_share()).await?;
     let mut response =
@@ -34,6 +35,13 @@ pub(super) async fn push(State(app): State<Arc<App>>, request: Request) -> Resul
         response.headers_mut().insert(HeaderName::from_static(COMMITTED_HEADER), committed);
     }
     Ok(response)
+}
+
+/// Measures the clock of the gateway that has just sent the push.
+pub(super) fn note_clock(app: &App, work: &PushWork) {
+    if let Some(gateway_now_ms) = work.gateway_now_ms {
+        app.metrics.gateway_clock(gateway_now_ms.saturating_sub(app.clock.read().wall_ms));
+    }
 }
 
 /// What the contract says of each call that was committed.

@@ -80,7 +80,8 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
     let not_releasable = match filter.state {
         CallState::NotSent | CallState::Skipped => None,
         CallState::Pending => Some(NotReleasable::Pending),
-        CallState::Answered => Some(NotReleasable::Answered),
+        CallState::Delivered => Some(NotReleasable::Delivered),
+        CallState::Rejected => Some(NotReleasable::Rejected),
         CallState::MaybeSent => Some(NotReleasable::MaybeSent),
         CallState::Unknown => Some(NotReleasable::Unknown),
         CallState::Waiting => Some(NotReleasable::WaitsForBinding),
@@ -104,7 +105,7 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
         check_text(name, text.as_deref())?;
     }
     let filter = CallFilter {
-        state: Some(*state),
+        states: vec![*state],
         ak: ak.clone(),
         subscription_id: subscription_id.clone(),
         app_key: app_key.clone(),
@@ -114,7 +115,7 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
     Ok(app.database.releasable(&filter, *most, app.clock.now_ms()).await?)
 }
 
-fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
     match text {
         Some("") => Err(invalid(format!("`{name}`: empty; give a value or leave it out"))),
         Some(text) if text.len() > limits::KEY_PART_BYTES => {
@@ -135,6 +136,9 @@ fn refusal(why: NotReleasable) -> Refusal {
             "the call is `waiting`: a worker takes it by itself from `wait.due` on. If it waits for its binding, register that with \
              PUT /v1/bindings/{subscriptionId}"
         }
+        NotReleasable::Paused => {
+            "the call is `waiting` because its business is paused: it becomes work when POST /v1/businesses/{ak}:resume resumes it"
+        }
         NotReleasable::Pending => {
             "the call is `pending`: a gateway holds its claim and calls back. Wait until its outcome is reported"
         }
@@ -142,8 +146,13 @@ fn refusal(why: NotReleasable) -> Refusal {
             "the call is `unknown`: its callback may have reached the business, and a second one could be a repetition. The business \
              looks whether it has the `webhook-id`; if not, it takes the record from GET /v1/calls/{callId}"
         }
-        NotReleasable::Answered => {
-            "the call is `answered`: the business has had its callback. It can take the record from GET /v1/calls/{callId}"
+        NotReleasable::Delivered => {
+            "the call is `delivered`: the business has had its callback. It can take the record from GET /v1/calls/{callId}"
+        }
+        NotReleasable::Rejected => {
+            "the call is `rejected`: a reply came with the status in `outcome.status`, and nobody can tell whether the business or a \
+             proxy before it replied, so a second callback could be a repetition. The business looks whether it has the `webhook-id`; \
+             if not, it takes the record from GET /v1/calls/{callId}"
         }
         NotReleasable::MaybeSent => {
             "the call is `maybe_sent`: its callback may have reached the business, and a second one could be a repetition. The \
@@ -179,7 +188,7 @@ pub(super) async fn parked(
     let bytes = cdr.as_ref().map_or(kept.bytes.expose().as_slice(), |cdr| cdr.as_bytes());
     let report = read_cdr(bytes, &kept.app_key, ak.as_deref().or(kept.ak.as_deref()), 0);
     let call = match report {
-        Ok(report) => NewCall::of_parked(&report).map_err(|NotKept(why)| unusable(corrected, &why))?,
+        Ok(report) => NewCall::of_cdr(&report).map_err(|NotKept(why)| unusable(corrected, &why))?,
         Err(why) => return Err(unusable(corrected, &why.to_string())),
     };
     let work = ParkedReleaseWork { number, received_at: kept.received_at, call: Box::new(call) };

@@ -82,7 +82,7 @@ async fn p4_a_push_that_does_not_keep_the_contract_is_refused_and_the_others_go_
     let results = store.batch(all).await;
     assert_eq!(results.len(), 7, "{results:#?}");
     let details = [
-        "`calls[0].claimDeadline`: wrong type or value; expected i64",
+        "`calls[0].claimDeadline`: wrong type or value; expected a whole number (epoch milliseconds)",
         "`signature.hash`: has to be 32 lower-case hex digits",
         "`signature.scheme`: has to be aksk or wsse",
         "`application.withoutBinding.hold`: has to be from 1 to 604800 (seconds)",

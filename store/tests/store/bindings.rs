@@ -93,7 +93,21 @@ async fn a_wrong_row_is_refused_with_its_member_named_and_nothing_is_kept() {
         (json!({"unbindResponse": ""}), "`unbindResponse`: has to be a string that holds JSON"),
         (json!({"subscriptionId": "binding-2"}), "`subscriptionId`: differs from the one in the path"),
         (json!({"colour": "red"}), "`colour`: there is no member `colour`; leave it out"),
-        (json!({"bindTime": "2026-11-22"}), "`bindTime`: wrong type or value; expected i64"),
+        (
+            json!({"bindTime": "2026-11-22"}),
+            "`bindTime`: wrong type or value; expected a whole number (epoch milliseconds)",
+        ),
+        (json!({"bindTime": 1_646_288_530}), "`bindTime`: looks like epoch seconds; give epoch milliseconds"),
+        (json!({"unbindTime": 1_646_288_530}), "`unbindTime`: looks like epoch seconds; give epoch milliseconds"),
+        (json!({"createdAt": 1_646_288_530}), "`createdAt`: looks like epoch seconds; give epoch milliseconds"),
+        (json!({"recordFlag": "yes"}), "`recordFlag`: wrong type or value; expected true or false"),
+        (json!({"recordFlag": 1}), "`recordFlag`: wrong type or value; expected true or false"),
+        (json!({"maxDuration": "60"}), "`maxDuration`: wrong type or value; expected a whole number (line"),
+        (json!({"ak": 7}), "`ak`: wrong type or value; expected text in double quotes"),
+        (
+            json!({"+8617010000001": 7}),
+            "`.`: the name of a member has something other than letters in it; it is not repeated",
+        ),
     ];
     for (body, expected) in wrong {
         let detail = store.put("/v1/bindings/binding-1", &body).await.problem(422, "invalid-body");
@@ -111,7 +125,73 @@ async fn a_wrong_row_is_refused_with_its_member_named_and_nothing_is_kept() {
     let long = "%E5%8F%B7".repeat(64);
     store.put(&format!("/v1/bindings/{long}"), json!({})).await.expect(201);
     store.get("/v1/bindings/%FF").await.problem(400, "invalid-parameter");
+    for id in ["%00", "binding-1%00", "%00binding-1"] {
+        let path = format!("/v1/bindings/{id}");
+        let detail = store.put(&path, json!({})).await.problem(400, "invalid-parameter");
+        assert!(detail.starts_with("`subscriptionId`: contains a NUL character (%00)"), "{detail}");
+        store.get(&path).await.problem(400, "invalid-parameter");
+    }
     assert_eq!(store.call_count().await, 0);
+}
+
+/// The interface document's own sample of a record, with its numbers made up.
+const SAMPLE: &str = r#"{
+    "id": 1,
+    "ak": "AC5A23CF0E42435C9FF52E401EE897BC",
+    "origNum": "+8617010000011",
+    "privateNum": "+8617010000001",
+    "recordFlag": false,
+    "recordHintTone": null,
+    "maxDuration": 60,
+    "lastMinVoice": null,
+    "userData": "1499268874687315968",
+    "callDirection": 0,
+    "subscriptionId": "88ec9feb-ed7d-4b0a-bf65-cc6be2b9213e",
+    "status": 1,
+    "businessType": null,
+    "bindResponse": "{\"origNum\":\"+8617010000011\",\"resultcode\":\"0\",\"subscriptionId\":\"88ec9feb-ed7d-4b0a-bf65-cc6be2b9213e\",\"privateNum\":\"+8617010000001\",\"resultdesc\":\"Success\"}",
+    "unbindResponse": null,
+    "bindingDuration": 5,
+    "bindTime": 1646288530000,
+    "unbindTime": null,
+    "sessionId": null,
+    "callinTime": null,
+    "answerTime": null,
+    "disconnectTime": null,
+    "recordUrl": null,
+    "createdAt": 1646288530000,
+    "updatedAt": 1646288530000,
+    "remark": null
+}"#;
+
+#[tokio::test]
+async fn the_interface_documents_sample_can_be_registered_as_it_stands() {
+    let store = Store::in_memory().await;
+    let path = "/v1/bindings/88ec9feb-ed7d-4b0a-bf65-cc6be2b9213e";
+    store.put(path, SAMPLE).await.expect(201);
+    let kept = store.get(path).await.expect(200)["binding"].clone();
+    let mut expected: Value = serde_json::from_str(SAMPLE).unwrap();
+    for of_the_call in ["sessionId", "callinTime", "answerTime", "disconnectTime", "recordUrl", "updatedAt"] {
+        expected.as_object_mut().unwrap().remove(of_the_call);
+    }
+    assert_eq!(kept, expected);
+    // A row that names an earlier call is the same row: the members of a call come from its CDR.
+    let mut later: Value = serde_json::from_str(SAMPLE).unwrap();
+    later["sessionId"] = json!("earlier");
+    later["callinTime"] = json!(1_646_288_600_000_i64);
+    later["recordUrl"] = json!("https://recordings.example/earlier");
+    let again = store.put(path, &later).await.expect(200);
+    assert_eq!((&again["version"], &again["binding"]), (&json!(1), &expected));
+}
+
+#[tokio::test]
+async fn a_record_flag_is_also_read_as_the_text_of_huaweis_binding_interface() {
+    let store = Store::in_memory().await;
+    for (text, flag) in [("true", true), ("false", false)] {
+        store.put(&format!("/v1/bindings/{text}"), json!({"recordFlag": text})).await.expect(201);
+        let kept = store.get(&format!("/v1/bindings/{text}")).await.expect(200);
+        assert_eq!(kept["binding"]["recordFlag"], flag);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatenumber_contract::{PushId, Record};
 use serde_json::{Value, json};
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, metric, push};
+use crate::support::{CLAIM_LASTS, PUSH_1, PUSH_2, START, Store, answered, call, call_id, metric, push};
 
 #[tokio::test]
 async fn a_new_call_is_claimed_with_the_whole_record() {
@@ -94,8 +94,10 @@ async fn r12_a_filter_of_0_1_0_is_granted_again_past_its_own_deadline() {
     let store = Store::in_memory().await;
     let first = store.push(PUSH_1, vec![call("session")]).await;
     store.pass_ms(1_000_000);
-    assert_eq!(store.push(PUSH_1, vec![call("session")]).await, first);
     assert_eq!(store.call(&call_id("session")).await["state"], "unknown");
+    assert_eq!(store.push(PUSH_1, vec![call("session")]).await, first);
+    let view = store.call(&call_id("session")).await;
+    assert_eq!((&view["state"], &view["claimDeadline"]), (&json!("pending"), &json!(START + 1_000_000 + CLAIM_LASTS)));
 }
 
 #[tokio::test]

@@ -42,10 +42,19 @@ impl Document {
         let paths = self.root["paths"].as_object().unwrap();
         let matches = |template: &str| {
             let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-            let same = |(part, given): (&&str, &&str)| part == given || (part.starts_with('{') && !given.is_empty());
+            // What follows what varies, such as `:pause`.
+            let end = |part: &str| part.split_once('}').map(|(_, end)| end.to_owned());
+            let same = |(part, given): (&&str, &&str)| {
+                part == given || (end(part).is_some_and(|end| given.ends_with(&end)) && !given.is_empty())
+            };
             template.len() == path.len() && template.iter().zip(&path).all(same)
         };
-        paths.iter().find(|(template, _)| matches(template)).map(|(_, item)| item)
+        // The longest one says most.
+        paths
+            .iter()
+            .filter(|(template, _)| matches(template))
+            .max_by_key(|(template, _)| template.len())
+            .map(|(_, item)| item)
     }
 
     fn assert_valid(&self, schema: &Value, value: &Value, what: &str) {
@@ -128,9 +137,13 @@ async fn the_document_describes_what_is_served_and_nothing_else() {
     assert_eq!(described, served_paths().into_iter().collect());
 
     let store = Store::in_memory().await;
-    for (path, item) in paths {
+    for path in paths.keys() {
+        // What follows what varies, such as `:pause`, is decided behind the router: it allows what any of those paths does.
+        let until = |path: &str| path.split_once('}').map_or(path.to_owned(), |(until, _)| until.to_owned());
+        let alike = paths.iter().filter(|(other, _)| until(other) == until(path));
         let method_names = ["get", "put", "post", "delete", "patch", "options", "head", "trace"];
-        let mut described: BTreeSet<String> = item.as_object().unwrap().keys().map(|key| key.to_uppercase()).collect();
+        let mut described: BTreeSet<String> =
+            alike.flat_map(|(_, item)| item.as_object().unwrap().keys()).map(|key| key.to_uppercase()).collect();
         described.retain(|name| method_names.contains(&name.to_lowercase().as_str()));
         if described.contains("GET") {
             described.insert("HEAD".to_owned());
@@ -176,6 +189,7 @@ async fn every_answer_of_the_document_comes_about() {
         ("PUT /v1/bindings/{subscriptionId}", "PUT", "/v1/bindings/binding-1", json!({"ak": "A"})),
         ("POST /v1/work:take", "POST", "/v1/work:take", json!({"pushId": PUSH_1, "most": 1, "ttlMs": 1})),
         ("POST /v1/calls:release", "POST", "/v1/calls:release", json!({"callIds": [call_id("session")]})),
+        ("POST /v1/cdrs:import", "POST", "/v1/cdrs:import", json!({"cdrs": [cdr("imported")]})),
         ("POST /v1/parked/{number}:release", "POST", "/v1/parked/1:release", json!({"cdr": cdr("parked")})),
     ];
     let mut with_parked = push(PUSH_1, vec![]);
@@ -201,9 +215,17 @@ async fn every_answer_of_the_document_comes_about() {
         let path = format!("/v1/parked/{number}:release");
         came("POST /v1/parked/{number}:release", store.post(&path, "{}").await);
     }
+    for verb in ["pause", "resume"] {
+        let (operation, path) = (format!("POST /v1/businesses/{{ak}}:{verb}"), format!("/v1/businesses/A:{verb}"));
+        came(&operation, store.post(&path, "").await);
+        came(&operation, store.post(&format!("{path}?colour=red"), "").await);
+        came(&operation, guarded.post(&path, "").await);
+        came(&operation, stopped.post(&path, "").await);
+    }
     let call_path = format!("/v1/calls/{}", call_id("session"));
     let reads = [
         ("GET /v1/bindings/{subscriptionId}", "/v1/bindings/binding-1", "/v1/bindings/none"),
+        ("GET /v1/businesses/{ak}", "/v1/businesses/A", "/v1/businesses/none"),
         ("GET /v1/calls", "/v1/calls", "/v1/calls"),
         ("GET /v1/calls/{callId}", call_path.as_str(), "/v1/calls/none"),
         ("GET /v1/parked", "/v1/parked", "/v1/parked"),

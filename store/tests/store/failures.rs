@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{PUSH_1, PUSH_2, Store, answered, call, call_id, metric, push};
+use crate::support::{PUSH_1, PUSH_2, Store, answered, call, call_id, metric, push, rejected, sessions};
 
 /// A store on a file, and another program that has the file open.
 async fn store_and_intruder() -> (tempfile::TempDir, Store, Connection) {
@@ -81,7 +81,7 @@ async fn p8_a_commit_that_fails_is_answered_with_neither_success_nor_problem() {
     run(&intruder, "DROP TRIGGER spoil");
     assert_eq!(store.push(PUSH_1, vec![call("session")]).await[0]["verdict"], "claimed");
     store.report(&call_id("session"), PUSH_1, answered(200)).await;
-    assert_eq!(store.call(&call_id("session")).await["state"], "answered");
+    assert_eq!(store.call(&call_id("session")).await["state"], "delivered");
 }
 
 #[tokio::test]
@@ -131,11 +131,23 @@ async fn a_file_of_0_1_0_is_taken_up_with_what_is_in_it() {
                VALUES (1, 'calls, bindings, parked CDRs, events', 1, x'00', 0);
              INSERT INTO calls (call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, record) \
                VALUES ('{id}', 'app', 'session', 'icid', '{PUSH_1}', 1, 1, 1, '{record}');
+             INSERT INTO calls (call_id, app_key, session_id, icid, push_id, received_at, recorded_at, claim_deadline, record, \
+               outcome_class, outcome, reported_at) \
+               SELECT printf('%032d', value), 'app', 'ended ' || value, '', '{PUSH_1}', 1, 1, 1, '{record}', 'answered', \
+                 '{{\"class\":\"answered\",\"status\":' || value || '}}', 1 FROM json_each('[200,299,302,404,503]');
              INSERT INTO parked (digest, app_key, push_id, reason, raw, received_at) VALUES ('x', 'app', 'p', 'r', 'raw', 1)"
         ),
     );
     drop(old);
     let store = Store::at(&path).await;
+    // What ended under 0.1.0 reads and is found as what it is now.
+    for (query, expected) in [
+        ("state=delivered", &["ended 299", "ended 200"][..]),
+        ("outcome=undelivered&from=1", &["ended 503", "ended 404", "ended 302", "session"]),
+    ] {
+        assert_eq!(sessions(&store.get(&format!("/v1/calls?{query}")).await.expect(200)), expected, "{query}");
+    }
+    assert_eq!(store.call(&format!("{:032}", 404)).await["outcome"], rejected(404));
     assert_eq!(store.push(PUSH_2, vec![call("session"), call("new")]).await[0]["verdict"], "duplicate");
     assert_eq!(store.push(PUSH_1, vec![call("session")]).await[0]["verdict"], "claimed");
     assert_eq!(store.get("/v1/parked").await.expect(200)["parked"][0]["raw"], "raw");

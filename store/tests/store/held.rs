@@ -100,7 +100,7 @@ async fn a_binding_that_comes_makes_the_call_a_work_with_its_row() {
     assert_eq!(store.report(&call_id("session"), PUSH_1, answered(200)).await["refused"], 1);
     assert_eq!(store.report(&call_id("session"), WORKER_1, answered(200)).await["recorded"], 1);
     let view = store.call(&call_id("session")).await;
-    assert_eq!((&view["state"], &view["pushId"]), (&json!("answered"), &json!(WORKER_1)));
+    assert_eq!((&view["state"], &view["pushId"]), (&json!("delivered"), &json!(WORKER_1)));
     assert!(view.get("wait").is_none() && view.get("warnings").is_none(), "{view:#}");
 }
 

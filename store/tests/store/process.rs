@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -25,10 +25,12 @@ pub struct Process {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     pub address: SocketAddr,
+    /// What was read of its log so far.
+    log: Vec<u8>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-fn command(data: &Path, flags: &[&str]) -> Command {
+pub fn command(data: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_privatenumber-store"));
     command.args(["--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
     prepare(&mut command);
@@ -67,8 +69,9 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, stdout.next_line()).await.unwrap().unwrap().unwrap();
-        let address = line.strip_prefix("privatenumber-store listening on http://").unwrap().parse().unwrap();
-        Self { child, stdout, address, client: client(false) }
+        let address = line.strip_prefix("privatenumber-store listening on http").unwrap();
+        let address = address.strip_prefix('s').unwrap_or(address).strip_prefix("://").unwrap().parse().unwrap();
+        Self { child, stdout, address, log: Vec::new(), client: client(false) }
     }
 
     /// From now on requests are made over one connection of HTTP/2.
@@ -98,6 +101,23 @@ impl Process {
         answer["calls"][0].clone()
     }
 
+    /// Waits until the log says `text`.
+    pub async fn logged(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let log = &mut self.log;
+        let said = async {
+            while !String::from_utf8_lossy(log).contains(text) {
+                assert!(stderr.read_buf(log).await.unwrap() > 0, "{text}: {}", String::from_utf8_lossy(log));
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap();
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
@@ -115,9 +135,8 @@ impl Process {
     pub async fn end(mut self) -> (Option<i32>, String) {
         let status = timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap();
         assert_eq!(self.stdout.next_line().await.unwrap(), None, "one line on standard output and no more");
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
-        (status.code(), log)
+        self.child.stderr.take().unwrap().read_to_end(&mut self.log).await.unwrap();
+        (status.code(), String::from_utf8(self.log).unwrap())
     }
 }
 
@@ -158,7 +177,31 @@ async fn p2_what_was_answered_survives_a_kill_in_the_midst_of_pushes() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_was_accepted_and_leaves_one_file() {
+async fn p3_the_time_of_a_stop_is_recorded_and_the_next_start_goes_on_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("store.sqlite3");
+    let process = Process::start(&data, &[]).await;
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    process.stop().await;
+    let file = rusqlite::Connection::open(&data).unwrap();
+    let recorded: i64 = file.query_row("SELECT checked_at FROM readiness", [], |row| row.get(0)).unwrap();
+    assert!(i128::from(recorded) >= i128::try_from(before).unwrap());
+
+    // As if the clock had been an hour ahead then.
+    let ahead = recorded + 3_600_000;
+    file.execute("UPDATE readiness SET checked_at = ?1", [ahead]).unwrap();
+    drop(file);
+    let process = Process::start(&data, &[]).await;
+    process.push(PUSH_1, "after").await;
+    let path = format!("/v1/calls/{}", call_id("after"));
+    let (_, view) = process.request("GET", &path, &json!(null)).await.unwrap();
+    assert!(view["recordedAt"].as_i64().unwrap() >= ahead, "{view}");
+    let log = process.stop().await;
+    assert_eq!(log.matches("this machine's clock was set back").count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_was_accepted_and_leaves_one_file_and_its_lock() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("store.sqlite3");
     let process = Process::start(&data, &[]).await;
@@ -190,8 +233,10 @@ async fn a_stop_finishes_what_was_accepted_and_leaves_one_file() {
     let (code, log) = process.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("stopped"), "{log}");
-    let files: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, ["store.sqlite3"]);
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["store.sqlite3", "store.sqlite3.lock"]);
     let process = Process::start(&data, &[]).await;
     for session in ["before", "under way"] {
         assert_eq!(process.push(PUSH_2, session).await["verdict"], "duplicate");
@@ -262,7 +307,7 @@ async fn the_log_is_clean(http2: bool) {
         stderr.read_to_string(&mut log).await.unwrap();
         log
     });
-    let process = Process { child, stdout, address, client: client(http2) };
+    let process = Process { child, stdout, address, log: Vec::new(), client: client(http2) };
     process.push(PUSH_1, "+8617010000033-session").await;
     process.push(PUSH_2, "+8617010000033-session").await;
     let report = json!({"callId": "+8617010000033", "pushId": PUSH_1, "outcome": {"class": "answered", "status": 200}});

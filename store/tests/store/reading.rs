@@ -1,12 +1,8 @@
 //! Lists: filters, pages, cursors.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, push};
-
-fn sessions(page: &Value) -> Vec<String> {
-    page["calls"].as_array().unwrap().iter().map(|call| call["sessionId"].as_str().unwrap().to_owned()).collect()
-}
+use crate::support::{PUSH_1, PUSH_2, START, Store, answered, call, call_id, push, sessions};
 
 #[tokio::test]
 async fn pages_are_stable_while_calls_come_in() {
@@ -20,7 +16,7 @@ async fn pages_are_stable_while_calls_come_in() {
         let page = store.get(&path).await.expect(200);
         seen.extend(sessions(&page));
         // A newer call after every page; the clock even steps back.
-        store.pass_ms(-1000);
+        store.set_clock(-1000);
         store.push(PUSH_2, vec![call(&format!("late {}", seen.len()))]).await;
         match page["nextCursor"].as_str() {
             Some(cursor) => path = format!("/v1/calls?limit=3&cursor={cursor}"),
@@ -32,13 +28,17 @@ async fn pages_are_stable_while_calls_come_in() {
 }
 
 #[tokio::test]
-async fn a_span_of_time_is_paged_through_exactly_though_the_clock_steps_back() {
-    let store = Store::in_memory().await;
-    // Recorded at 0, 1, 2, 3, 4 and again 1, 2, 3, 4, 5 s.
+async fn a_span_of_time_is_paged_through_exactly_though_the_clock_of_0_1_0_stepped_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.sqlite3");
+    let store = Store::at(&path).await;
     for number in 0..10 {
         store.push(PUSH_1, vec![call(&format!("s{number}"))]).await;
-        store.pass_ms(if number == 4 { -3000 } else { 1000 });
     }
+    // Recorded at 0, 1, 2, 3, 4 and again 1, 2, 3, 4, 5 s.
+    let seconds = "CASE WHEN number <= 5 THEN number - 1 ELSE number - 5 END";
+    let recorded = format!("UPDATE calls SET recorded_at = {START} + 1000 * ({seconds})");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(&recorded).unwrap();
     let (from, to) = (START + 1000, START + 4000);
     for more in ["", "&ak=CONFIGURED", "&state=pending", "&subscriptionId=binding-1"] {
         let filter = format!("/v1/calls?limit=2&from={from}&to={to}{more}");
@@ -88,7 +88,7 @@ async fn filters_narrow_the_list_together() {
         ("ak=X&appKey=app", vec!["d", "a"]),
         ("ak=X&appKey=app&subscriptionId=1", vec!["a"]),
         ("state=pending&ak=X", vec!["c", "a"]),
-        ("state=answered", vec!["d"]),
+        ("state=delivered", vec!["d"]),
         ("from=1800000001000", vec!["d", "c", "b"]),
         ("from=1800000001000&to=1800000003000", vec!["c", "b"]),
         ("to=1800000000000", vec![]),
@@ -103,12 +103,20 @@ async fn filters_narrow_the_list_together() {
 async fn what_is_not_known_is_refused_by_name() {
     let store = Store::in_memory().await;
     let wrong = [
-        ("/v1/calls?sate=pending", "`sate`: not known here; known are state, ak,"),
-        ("/v1/calls?%2B8617010000001=1", "`(a name not shown here)`: not known here"),
-        ("/v1/calls?state=done", "`state`: not one of pending, answered,"),
+        ("/v1/calls?sate=pending", "`sate`: not known here; known are state, outcome, ak,"),
+        (
+            "/v1/calls?%2B8617010000001=1",
+            "the name of a parameter has something other than letters in it; it is not repeated here",
+        ),
+        ("/v1/calls?state=done", "`state`: not one of pending, delivered, rejected, not_sent,"),
+        ("/v1/calls?state=pending,", "`state`: not one of pending, delivered,"),
+        ("/v1/calls?outcome=rejected", "`outcome`: not one of undelivered"),
+        ("/v1/calls?outcome=undelivered&state=pending", "`outcome`: there beside `state`"),
         ("/v1/calls?ak=X&ak=Y", "`ak`: there twice"),
         ("/v1/calls?ak=", "`ak`: empty"),
-        ("/v1/calls?from=yesterday", "`from`: not an integer; give epoch milliseconds"),
+        ("/v1/calls?from=yesterday", "`from`: not a whole number; give epoch milliseconds"),
+        ("/v1/calls?from=1646288530", "`from`: looks like epoch seconds; give epoch milliseconds"),
+        ("/v1/calls?to=1646288530", "`to`: looks like epoch seconds; give epoch milliseconds"),
         ("/v1/calls?from=2&to=2", "`to`: not after `from`"),
         ("/v1/calls?limit=0", "`limit`: not an integer from 1 to 500"),
         ("/v1/calls?limit=501", "`limit`: not an integer from 1 to 500"),

@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::held::holding;
-use crate::support::{PUSH_1, PUSH_2, START, Store, WORKER_1, WORKER_2, answered, call, call_id, cdr, metric, push};
+use crate::support::{
+    PUSH_1, PUSH_2, START, Store, WORKER_1, WORKER_2, answered, call, call_id, cdr, delivered, metric, push,
+};
 
 fn not_sent(reason: &str) -> Value {
     json!({"class": "not_sent", "reason": reason})
@@ -54,7 +56,7 @@ async fn r20_a_released_call_is_called_back_by_the_worker_with_the_binding_of_to
     }
     assert_eq!(store.report(&id, WORKER_1, answered(204)).await["recorded"], 1);
     let view = store.call(&id).await;
-    assert_eq!((&view["outcome"], &view["history"]), (&answered(204), &json!([earlier])));
+    assert_eq!((&view["outcome"], &view["history"]), (&delivered(204), &json!([earlier])));
     assert_eq!(metric(&store, r#"privatenumber_store_releases_total{result="released"}"#), 1.0);
 }
 
@@ -62,7 +64,8 @@ async fn r20_a_released_call_is_called_back_by_the_worker_with_the_binding_of_to
 async fn p1_what_may_have_reached_a_business_is_refused_with_the_reason() {
     let store = Store::in_memory().await;
     let maybe = json!({"class": "maybe_sent", "reason": "timeout"});
-    let answered_id = with_outcome(&store, "answered", answered(500)).await;
+    let delivered_id = with_outcome(&store, "delivered", answered(200)).await;
+    let rejected_id = with_outcome(&store, "rejected", answered(502)).await;
     let maybe_id = with_outcome(&store, "maybe", maybe).await;
     let erased_id = with_outcome(&store, "erased", not_sent("erased")).await;
     let skipped_id = with_outcome(&store, "skipped", json!({"class": "skipped", "reason": "no_callback"})).await;
@@ -76,12 +79,14 @@ async fn p1_what_may_have_reached_a_business_is_refused_with_the_reason() {
     store.post("/v1/pushes", holding(PUSH_1, vec![held])).await.expect(200);
     let (pending_id, unknown_id, held_id) = (call_id("pending"), call_id("unknown"), call_id("held"));
     let none = "0".repeat(32);
-    let ids = [&answered_id, &skipped_id, &maybe_id, &erased_id, &unknown_id, &pending_id, &held_id, &none];
+    let ids =
+        [&delivered_id, &rejected_id, &skipped_id, &maybe_id, &erased_id, &unknown_id, &pending_id, &held_id, &none];
     let answer = store.release(&ids.map(String::as_str)).await;
     assert_eq!(answer["released"], 1);
     assert_eq!(store.call(&skipped_id).await["state"], "waiting");
     let expected = [
-        (&answered_id, 409, "the call is `answered`"),
+        (&delivered_id, 409, "the call is `delivered`"),
+        (&rejected_id, 409, "the call is `rejected`: a reply came with the status in `outcome.status`"),
         (&maybe_id, 409, "the call is `maybe_sent`"),
         (&erased_id, 409, "the call is `not_sent` because its data was erased"),
         (&unknown_id, 409, "the call is `unknown`"),
@@ -96,7 +101,8 @@ async fn p1_what_may_have_reached_a_business_is_refused_with_the_reason() {
         assert!(entry["problem"]["detail"].as_str().unwrap().starts_with(detail), "{entry}");
     }
     for (state, detail) in [
-        ("answered", "the call is `answered`"),
+        ("delivered", "the call is `delivered`"),
+        ("rejected", "the call is `rejected`"),
         ("maybe_sent", "the call is `maybe_sent`"),
         ("unknown", "the call is `unknown`"),
         ("pending", "the call is `pending`"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use privatenumber_contract::CallKey;
 use privatenumber_store::clock::Clock;
 use privatenumber_store::database::{Database, Keeping, OpenOptions};
 use privatenumber_store::http::body::BodyLimits;
+use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::token::Token;
 use privatenumber_store::http::{App, router};
 use privatenumber_store::metrics::Metrics;
@@ -40,7 +41,9 @@ pub const WORKER_2: &str = "000000000000000000000000000000f2";
 pub struct Store {
     pub app: Arc<App>,
     pub router: Router,
+    /// The wall clock of its machine.
     pub now: Arc<AtomicI64>,
+    elapsed: Arc<AtomicU64>,
     pub writer_task: JoinHandle<Result<(), WriterDied>>,
 }
 
@@ -113,17 +116,20 @@ impl Store {
     }
 
     pub async fn at_keeping(path: &Path, keeping: Keeping) -> Self {
-        let options = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2 };
+        let options =
+            OpenOptions { busy_timeout: Duration::from_millis(100), readers: 2, lock_wait: Duration::from_secs(10) };
         Self::over(Database::open(path, &options).await.unwrap(), Oddities { keeping, ..Oddities::default() })
     }
 
     fn over(database: Database, oddities: Oddities) -> Self {
         let database = database.keeping(oddities.keeping);
         let now = Arc::new(AtomicI64::new(START));
-        let clock = Clock::new({
-            let now = Arc::clone(&now);
-            move || now.load(Ordering::SeqCst)
-        });
+        let elapsed = Arc::new(AtomicU64::new(0));
+        let (wall, passed) = (Arc::clone(&now), Arc::clone(&elapsed));
+        let clock = Clock::new(
+            move || wall.load(Ordering::SeqCst),
+            move || Duration::from_millis(passed.load(Ordering::SeqCst)),
+        );
         let metrics = Arc::new(Metrics::default());
         let (writer, writer_task) =
             Writer::start(database.clone(), clock.clone(), Arc::clone(&metrics), oddities.queue);
@@ -136,17 +142,24 @@ impl Store {
                 bytes: oddities.body_bytes,
                 time: oddities.body_time,
                 budget: Arc::new(Semaphore::new(oddities.budget)),
+                slow: Arc::new(SlowBodies::new(usize::MAX)),
             },
             ready_timeout: Duration::from_secs(2),
             token: oddities.token.map(Token::new),
             room: Semaphore::new(oddities.room),
             stopping: AtomicBool::new(false),
         });
-        Self { router: router(Arc::clone(&app)), app, now, writer_task }
+        Self { router: router(Arc::clone(&app)), app, now, elapsed, writer_task }
     }
 
     pub fn pass_ms(&self, milliseconds: i64) {
         self.now.fetch_add(milliseconds, Ordering::SeqCst);
+        self.elapsed.fetch_add(milliseconds.try_into().unwrap(), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock of its machine forward or back.
+    pub fn set_clock(&self, by_ms: i64) {
+        self.now.fetch_add(by_ms, Ordering::SeqCst);
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -220,7 +233,7 @@ pub fn push(push_id: &str, calls: Vec<Value>) -> Value {
 /// A call of a session, with everything a CDR may bring.
 pub fn call(session_id: &str) -> Value {
     json!({
-        "appKey": "app", "sessionId": session_id, "icid": "icid", "claimDeadline": START + CLAIM_LASTS,
+        "appKey": "app", "sessionId": session_id, "icid": "icid", "claimDeadline": START - 5 + CLAIM_LASTS,
         "callinTime": START - 90_000, "answerTime": START - 80_000, "disconnectTime": START - 20_000,
         "recordUrl": "https://recordings.example/1", "subscriptionId": "binding-1",
         "privateNum": "+8617010000001", "origNum": "+8617010000011", "userData": "order 7",
@@ -242,8 +255,24 @@ pub fn call_id(session_id: &str) -> String {
     CallKey { app_key: "app", session_id: privatenumber_contract::Private::new(session_id), icid: "icid" }.id()
 }
 
+/// A reply of the business, as filters report it.
 pub fn answered(status: u16) -> Value {
     json!({"class": "answered", "status": status})
+}
+
+/// A reply with a 2xx status, as it is shown.
+pub fn delivered(status: u16) -> Value {
+    json!({"class": "delivered", "status": status})
+}
+
+/// A reply with another status, as it is shown.
+pub fn rejected(status: u16) -> Value {
+    json!({"class": "rejected", "status": status})
+}
+
+/// The sessions of a page of calls.
+pub fn sessions(page: &Value) -> Vec<String> {
+    page["calls"].as_array().unwrap().iter().map(|call| call["sessionId"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The value of a metric, given its name and labels as they stand in the text.

@@ -62,7 +62,7 @@ fn a_run_without_fault_breaks_nothing() {
         cdr("f", None),
     ];
     let calls = [
-        call("a", CallState::Answered),
+        call("a", CallState::Delivered),
         call("b", CallState::MaybeSent),
         call("c", CallState::Skipped),
         call("d", CallState::NotSent),
@@ -75,7 +75,7 @@ fn a_run_without_fault_breaks_nothing() {
 
 #[test]
 fn p1_a_second_callback_is_found() {
-    let calls = [call("a", CallState::Answered)];
+    let calls = [call("a", CallState::Delivered)];
     assert_only(&judge(vec![cdr("a", Some(0))], &calls, &[seen(&[("a", 2)])], &[]), "P1 once: called back more than");
     let tallies = [seen(&[("a", 1)]), seen(&[("a", 1)])];
     assert_only(&judge(vec![cdr("a", Some(0))], &calls, &tallies, &[]), "P1 once: called back at the wrong business");
@@ -107,7 +107,8 @@ fn p2_a_cdr_that_was_accepted_and_is_not_there_is_found() {
 #[test]
 fn p3_a_state_that_the_business_contradicts_is_found() {
     for (state, business, count, expected) in [
-        (CallState::Answered, Some(0), 0, "P3 accounted: answered and never seen"),
+        (CallState::Delivered, Some(0), 0, "P3 accounted: answered and never seen"),
+        (CallState::Rejected, Some(0), 0, "P3 accounted: answered and never seen"),
         (CallState::NotSent, Some(0), 1, "P3 accounted: not sent and yet seen"),
         (CallState::Skipped, Some(0), 0, "P3 accounted: skipped though"),
         (CallState::MaybeSent, None, 0, "P3 accounted: called back though"),

@@ -35,6 +35,31 @@ impl Tests {
         tests
     }
 
+    /// How many passed.
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
+    /// Whether there were tests and none of them failed.
+    pub fn all_passed(&self) -> bool {
+        self.passed > 0 && self.failed == 0
+    }
+
+    /// The end of the output, where something went wrong.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored.extend(other.ignored);
+        let troubles = [self.trouble.take(), other.trouble];
+        let troubles: Vec<_> = troubles.into_iter().flatten().collect();
+        self.trouble = (!troubles.is_empty()).then(|| troubles.join("\n"));
+    }
+
     /// The run as a whole failed: keeps what it said, and counts at least one failure.
     pub fn told_by(&mut self, done: &Done) {
         self.failed = self.failed.max(1);
@@ -141,7 +166,8 @@ impl Report {
     }
 }
 
-fn start(name: &str) -> Instant {
+/// Says what begins, on a line that its end completes.
+pub fn start(name: &str) -> Instant {
     print!("{name} ... ");
     let _ = std::io::stdout().flush();
     Instant::now()

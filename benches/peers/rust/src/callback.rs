@@ -32,7 +32,7 @@ impl Business {
             .body(Full::new(record));
         let Ok(request) = request else { return Outcome::NotSent { reason: NotSent::ConnectionFailed } };
         match self.client.send(request).await {
-            Ok((status, _, _)) => Outcome::Answered { status: status.as_u16() },
+            Ok((status, _, _)) => Outcome::of_status(status.as_u16()),
             Err(Failure::NotConnected) => Outcome::NotSent { reason: NotSent::ConnectionFailed },
             Err(Failure::Timeout) => Outcome::MaybeSent { reason: MaybeSent::Timeout },
             Err(Failure::Reset) => Outcome::MaybeSent { reason: MaybeSent::Reset },

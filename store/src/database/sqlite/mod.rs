@@ -1,7 +1,9 @@
 //! The embedded engine: one SQLite file in WAL mode, every commit synced to disk, one connection that writes and several that only
 //! read.
 
+mod check;
 mod empty_handed;
+mod file;
 mod migrate;
 mod read;
 mod readers;
@@ -11,14 +13,17 @@ mod tests;
 mod write;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
+pub(crate) use check::check;
 use empty_handed::EmptyHanded;
+use file::DataFile;
 use readers::Readers;
 use signatures::Signatures;
 
@@ -28,6 +33,9 @@ const JOURNAL_MAX_BYTES: i64 = 64 << 20;
 /// After how many pages of 4 KiB in the write-ahead log they are brought into the database: as many as the log may keep. The pages of the
 /// indexes change again and again, and are brought there once for many commits.
 const CHECKPOINT_PAGES: i64 = 16_000;
+
+/// After how many further pages it is tried again, where a reader kept them from being brought over.
+const CHECKPOINT_AGAIN_PAGES: i64 = 1_000;
 
 /// Pages the writing connection keeps in memory, KiB. The indexes are written at random places. More does not help: pages that are not
 /// here are in the system's memory, and SQLite walks over all it keeps at each commit in which the pages of an index were split.
@@ -53,13 +61,18 @@ pub(crate) struct Writing {
     /// The workers that were told that there are no works.
     empty_handed: EmptyHanded,
     place: Place,
+    /// How many pages stayed in the write-ahead log when it was last brought over, because readers still needed the file as it was.
+    left: i64,
 }
+
+/// What a transaction gets: the connection, the file (`None` in memory), and what is remembered beside it.
+type Connected<'a> = (&'a mut Option<Connection>, Option<&'a DataFile>, &'a mut Signatures, &'a mut EmptyHanded);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
 enum Place {
     File {
-        path: PathBuf,
+        file: Arc<DataFile>,
         busy_timeout: Duration,
     },
     /// The database is the connection.
@@ -69,19 +82,26 @@ enum Place {
 
 impl Sqlite {
     pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
-        let file = path.display().to_string();
+        let name = path.display().to_string();
         prepare_file(path)?;
-        let mut connection = open_writer(path, options.busy_timeout)
-            .map_err(|error| OpenError::Engine { file: file.clone(), reason: describe(&error) })?;
-        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file, reason })?;
-        let place = Place::File { path: path.to_owned(), busy_timeout: options.busy_timeout };
+        let file = Arc::new(DataFile::lock(path)?);
+        let unusable = |error| OpenError::Engine { file: name.clone(), reason: describe(&error) };
+        let mut connection = connect(file.path(), options.busy_timeout).map_err(unusable)?;
+        if !migrate::is_ours(&connection).map_err(unusable)? {
+            return Err(OpenError::Foreign { file: name });
+        }
+        configure_writer(&connection).map_err(unusable)?;
+        migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: name.clone(), reason })?;
+        file.record().map_err(|source| OpenError::File { file: name, source })?;
+        let place = Place::File { file: Arc::clone(&file), busy_timeout: options.busy_timeout };
         let writing = Arc::new(Mutex::new(Writing {
             connection: Some(connection),
             signatures: Signatures::default(),
             empty_handed: EmptyHanded::default(),
             place,
+            left: 0,
         }));
-        let readers = Readers::of_file(path.to_owned(), options);
+        let readers = Readers::of_file(file, options);
         Ok(Self { writing, readers })
     }
 
@@ -100,6 +120,7 @@ impl Sqlite {
             signatures: Signatures::default(),
             empty_handed: EmptyHanded::default(),
             place: Place::Memory,
+            left: 0,
         }));
         Ok(Self { readers: Readers::of_memory(Arc::clone(&writing)), writing })
     }
@@ -112,6 +133,18 @@ impl Sqlite {
     /// Whether it lives in memory, where a commit waits for nothing.
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.readers, Readers::Memory(_))
+    }
+
+    /// Whether the file is in its place and was not found damaged.
+    pub(crate) fn check_file(&self) -> Result<(), EngineError> {
+        match &self.readers {
+            Readers::File(pool) => {
+                pool.file.check()?;
+                pool.file.may_have_changed();
+                Ok(())
+            }
+            Readers::Memory(_) => Ok(()),
+        }
     }
 
     /// Brings everything into the file and closes it.
@@ -128,25 +161,62 @@ impl Sqlite {
 }
 
 impl Writing {
-    /// Sees to it that there is a connection; opens it anew if it was given up.
-    fn connect(&mut self) -> Result<(), EngineError> {
-        match (&self.connection, &self.place) {
-            (Some(_), _) => {}
-            (None, Place::File { path, busy_timeout }) => self.connection = Some(open_writer(path, *busy_timeout)?),
+    /// The connection, the file it writes to, and the signatures in it; opens another connection if one was given up.
+    fn connection(&mut self) -> Result<Connected<'_>, EngineError> {
+        let file = match (&self.connection, &self.place) {
+            (Some(_), Place::File { file, .. }) => {
+                file.check()?;
+                Some(&**file)
+            }
+            (None, Place::File { file, busy_timeout }) => {
+                file.check_before_opening()?;
+                self.connection = Some(open_writer(file.path(), *busy_timeout)?);
+                Some(&**file)
+            }
+            (Some(_), Place::Memory | Place::Closed) => None,
             (None, Place::Memory | Place::Closed) => return Err(closed()),
+        };
+        Ok((&mut self.connection, file, &mut self.signatures, &mut self.empty_handed))
+    }
+
+    /// Brings what the write-ahead log holds into the database file, once it is [`CHECKPOINT_PAGES`]. What readers still need stays. Noted
+    /// in the lock file, so that a start can tell a file that somebody else wrote over.
+    pub(crate) fn bring_over(&mut self) {
+        let (Some(connection), Place::File { file, .. }) = (&self.connection, &self.place) else { return };
+        let pages = |mode: &str| -> rusqlite::Result<i64> {
+            connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?.query_row([], |row| {
+                let (log, done): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok(log.saturating_sub(done))
+            })
+        };
+        let due = CHECKPOINT_PAGES.max(self.left.saturating_add(CHECKPOINT_AGAIN_PAGES));
+        if !pages("NOOP").is_ok_and(|pages| pages >= due) {
+            return;
         }
-        Ok(())
+        file.will_change();
+        match pages("PASSIVE") {
+            Ok(left) => self.left = left,
+            Err(error) => {
+                tracing::debug!(error = describe(&error), "the write-ahead log was not brought into the database file");
+            }
+        }
+        file.has_changed();
     }
 
     fn close(&mut self) {
         let place = std::mem::replace(&mut self.place, Place::Closed);
-        let Some(connection) = self.connection.take() else { return };
-        if let Place::File { .. } = place
-            && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
-            // Nothing is lost: the next start reads the write-ahead log.
-            tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
+        let connection = self.connection.take();
+        let Place::File { file, .. } = place else { return };
+        if let Some(connection) = connection {
+            file.will_change();
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                // Nothing is lost: the next start reads the write-ahead log.
+                tracing::warn!(error = describe(&error), "the write-ahead log stays beside the database file");
+            }
+            drop(connection);
+            file.has_changed();
         }
+        file.unlock();
     }
 }
 
@@ -158,17 +228,30 @@ fn closed() -> EngineError {
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 
 fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqlite::Error> {
+    let connection = connect(path, busy_timeout)?;
+    configure_writer(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that may write, and has changed nothing yet: not even when it is closed.
+fn connect(path: &Path, busy_timeout: Duration) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(busy_timeout)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
+}
+
+fn configure_writer(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     // A backup or a long query holds the log back; it shrinks to this afterwards.
     connection.pragma_update(None, "journal_size_limit", JOURNAL_MAX_BYTES)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    Ok(connection)
+    // The store does it itself, see `Writing::bring_over`.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)
 }
 
 /// Makes the directory and the file. What the file holds is personal, so only its owner may read it; the files SQLite
@@ -195,6 +278,8 @@ impl From<rusqlite::Error> for EngineError {
     fn from(error: rusqlite::Error) -> Self {
         if concerns_one_statement(&error) {
             Self::Statement(describe(&error))
+        } else if is_damage(&error) {
+            Self::Damaged(describe(&error))
         } else {
             Self::Unavailable(describe(&error))
         }
@@ -218,6 +303,11 @@ fn concerns_one_statement(error: &rusqlite::Error) -> bool {
         | Error::Utf8Error(..) => true,
         _ => false,
     }
+}
+
+/// Whether SQLite found the file damaged: CORRUPT or NOTADB.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(error, _) if [11, 26].contains(&(error.extended_code & 0xff)))
 }
 
 /// The error without values: SQLite names tables and columns; what a conversion says may quote, so it is left out.

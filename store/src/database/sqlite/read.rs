@@ -1,9 +1,11 @@
 //! The SQL that reads.
 
+use std::borrow::Cow;
+
 use privatenumber_contract::{
-    CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr, NotSent,
-    Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView, Wait, WaitFor,
-    Warning,
+    BusinessView, CallDetail, CallPage, CallState, CallView, EarlierOutcome, EventPage, EventView, KeptCdr, LaterCdr,
+    NotSent, Outcome, ParkedPage, ParkedView, Private, PushId, RegisteredBinding, ReplayPage, ReplayView,
+    ReportedOutcome, Skipped, Wait, WaitFor, Warning,
 };
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -29,10 +31,14 @@ const HISTORY: &str = "SELECT released_at, push_id, outcome, duration_ms, report
 /// When a binding was registered first.
 const FIRST_REGISTERED: &str = "SELECT registered_at FROM bindings WHERE subscription_id = ?1 AND version = 1";
 /// What [`select_calls`] reads of calls to be released.
-const TO_RELEASE: &str = "SELECT call_id, outcome FROM calls";
-pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0) FROM calls INDEXED BY calls_waiting \
+const TO_RELEASE: &str = "SELECT number, call_id, outcome FROM calls";
+pub(super) const WAITING: &str = "SELECT count(*), coalesce(sum(waits_for = 'binding'), 0), coalesce(sum(waits_for = 'paused'), 0) FROM calls INDEXED BY calls_waiting \
                        WHERE waits_for IS NOT NULL";
 pub(super) const OLDEST_DUE: &str = "SELECT min(due_at) FROM calls INDEXED BY calls_due WHERE due_at IS NOT NULL";
+const PAUSED_BUSINESSES: &str = "SELECT count(*) FROM paused_businesses WHERE resumed_at IS NULL";
+const PAUSED_SINCE: &str = "SELECT paused_at FROM paused_businesses WHERE ak = ?1 AND resumed_at IS NULL";
+pub(super) const WAITING_FOR: &str = "SELECT count(*) FROM calls INDEXED BY calls_paused \
+                                      WHERE ak = ?1 AND waits_for = 'paused' AND due_at IS NULL";
 const CDR_TEXTS: &str = "SELECT id, text, push_id, received_at FROM cdr_texts WHERE id BETWEEN ?1 AND ?1 + 7";
 pub(super) const BINDING: &str = "SELECT version, registered_at, binding FROM bindings WHERE subscription_id = ?1 \
                                   ORDER BY version DESC LIMIT ?2";
@@ -42,12 +48,26 @@ const PARKED_TEXT: &str = "SELECT app_key, ak, received_at, coalesce(raw_bytes, 
                            WHERE number = ?1";
 /// The plus signs keep SQLite from walking the table, where the entries of an index are enough.
 const SPAN: &str = "SELECT min(+number), max(+number) FROM calls WHERE recorded_at >= ?1 AND recorded_at < ?2";
+/// Every commit that records a call, and the readiness check, write the time; the entries of an index tell the latest.
+pub(super) const LATEST_TIME: &str = "SELECT max(\
+     coalesce((SELECT max(recorded_at) FROM calls), -9223372036854775808), \
+     coalesce((SELECT checked_at FROM readiness), -9223372036854775808))";
+/// The earliest call that has yet to come to its end, of those among the numbers.
+pub(super) const UNSETTLED: &str = "SELECT min(recorded_at) FROM calls INDEXED BY calls_by_outcome_class WHERE outcome_class IS NULL AND number >= ?1 AND number <= ?2 \
+                         AND (claim_deadline >= ?3 AND (?4 IS NULL OR ak = ?4) OR waits_for IS NOT NULL) AND +recorded_at >= ?5";
 const EVENTS: &str = "SELECT number, app_key, event_type, raw, received_at, duplicates FROM events \
                       WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 const REPLAYS: &str = "SELECT number, app_key, scheme, push_id, received_at, first_push_id, first_received_at, parked, \
                        call_ids FROM replays WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
 
+/// How the outcome of an imported call stands in the tables. A store of 0.1.0, which knows no such reason, reads another one in it.
+const IMPORTED: &str = r#"{"class":"skipped","reason":"no_callback","imported":true}"#;
+
 impl ReadEngine for Sqlite {
+    async fn latest_time(&self) -> Result<i64, EngineError> {
+        self.readers.ask(latest_time).await
+    }
+
     async fn calls(&self, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
         let (filter, page) = (filter.clone(), *page);
         self.readers.ask(move |connection| calls(connection, &filter, &page, now_ms)).await
@@ -92,6 +112,16 @@ impl ReadEngine for Sqlite {
 
     async fn waiting(&self, now_ms: i64) -> Result<WaitingCalls, EngineError> {
         self.readers.ask(move |connection| waiting(connection, now_ms)).await
+    }
+
+    async fn business(&self, ak: &str) -> Result<BusinessView, EngineError> {
+        let ak = ak.to_owned();
+        let ask = move |connection: &Connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let (paused_since, calls_waiting) = business(&transaction, &ak)?;
+            Ok(BusinessView { ak, paused_since, calls_waiting })
+        };
+        self.readers.ask(ask).await
     }
 
     async fn events(&self, page: &Page) -> Result<EventPage, EngineError> {
@@ -214,12 +244,25 @@ fn releasable(
 
 fn waiting(connection: &Connection, now_ms: i64) -> Result<WaitingCalls, EngineError> {
     let transaction = connection.unchecked_transaction()?;
-    let (all, binding): (i64, i64) =
-        transaction.prepare_cached(WAITING)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (all, binding, paused): (i64, i64, i64) =
+        transaction.prepare_cached(WAITING)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let businesses: i64 = transaction.prepare_cached(PAUSED_BUSINESSES)?.query_row([], |row| row.get(0))?;
     let oldest: Option<i64> = transaction.prepare_cached(OLDEST_DUE)?.query_row([], |row| row.get(0))?;
     let oldest_due_ms = oldest.map_or(0, |due_at| u64::try_from(now_ms.saturating_sub(due_at)).unwrap_or_default());
-    let (released, binding) = (all.saturating_sub(binding).unsigned_abs(), binding.unsigned_abs());
-    Ok(WaitingCalls { binding, released, oldest_due_ms })
+    Ok(WaitingCalls {
+        binding: binding.unsigned_abs(),
+        released: all.saturating_sub(binding).saturating_sub(paused).unsigned_abs(),
+        paused: paused.unsigned_abs(),
+        paused_businesses: businesses.unsigned_abs(),
+        oldest_due_ms,
+    })
+}
+
+/// Since when a business is paused, if it is, and how many calls wait for it.
+pub(super) fn business(connection: &Connection, ak: &str) -> Result<(Option<i64>, u64), EngineError> {
+    let since = connection.prepare_cached(PAUSED_SINCE)?.query_row([ak], |row| row.get(0)).optional()?;
+    let waiting: i64 = connection.prepare_cached(WAITING_FOR)?.query_row([ak], |row| row.get(0))?;
+    Ok((since, waiting.unsigned_abs()))
 }
 
 fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
@@ -231,13 +274,22 @@ fn read_warnings(text: &str) -> Result<Vec<Warning<'static>>, EngineError> {
     Ok(warnings.into_iter().map(owned).collect())
 }
 
+fn latest_time(connection: &Connection) -> Result<i64, EngineError> {
+    Ok(connection.prepare_cached(LATEST_TIME)?.query_row([], |row| row.get(0))?)
+}
+
 fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64) -> Result<CallPage, EngineError> {
-    let Some(span) = span(connection, filter, page)? else {
-        return Ok(CallPage { calls: Vec::new(), next_cursor: None });
+    // All statements see the same state.
+    let transaction = connection.unchecked_transaction()?;
+    let span = span(&transaction, filter, page)?;
+    let next_from = match (filter.from, page.before) {
+        (Some(from), None) => Some(next_from(&transaction, filter, from, span, now_ms)?),
+        _ => None,
     };
+    let Some(span) = span else { return Ok(CallPage { calls: Vec::new(), next_cursor: None, next_from }) };
     let query = select_calls(filter, page, &span, now_ms, CALL);
     let mut pager = Pager::new(page);
-    let mut statement = connection.prepare_cached(&query.sql)?;
+    let mut statement = transaction.prepare_cached(&query.sql)?;
     let mut rows = statement.query(params_from_iter(&query.values))?;
     while let Some(row) = rows.next()? {
         let bytes = text(row, "record")?.len();
@@ -247,7 +299,30 @@ fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64)
     }
     let (calls, next) = pager.finish();
     let since = (span != Span::ALL).then(|| Since { times: times(filter), number: span.first });
-    Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)) })
+    Ok(CallPage { calls, next_cursor: next.map(|number| cursor::write(number, since)), next_from })
+}
+
+/// Where the calls begin, from `from` on, that the next reconciliation has to look at: no call that was recorded before is still to
+/// come to its end, and none will be recorded before. `span` has the numbers of the calls of the filter's times.
+fn next_from(
+    connection: &Connection,
+    filter: &CallFilter,
+    from: i64,
+    span: Option<Span>,
+    now_ms: i64,
+) -> Result<i64, EngineError> {
+    let unsettled: Option<i64> = match span {
+        Some(Span { first, last }) => connection
+            .prepare_cached(UNSETTLED)?
+            .query_row(params![first, last, now_ms, filter.ak, from], |row| row.get(0))?,
+        None => None,
+    };
+    // A store in which nothing was recorded yet does not know where it will begin.
+    let latest = latest_time(connection)?;
+    if latest == i64::MIN {
+        return Ok(from);
+    }
+    Ok([filter.to, unsettled].into_iter().flatten().fold(latest, i64::min))
 }
 
 /// The numbers among which the calls of the filter's times are; `None` if there are none.
@@ -255,7 +330,7 @@ fn calls(connection: &Connection, filter: &CallFilter, page: &Page, now_ms: i64)
 /// Times rise with numbers but for steps of the clock, so nothing less than all entries of the span tells them. That is
 /// done for the first page only, and not for a binding, which has few calls anyway.
 fn span(connection: &Connection, filter: &CallFilter, page: &Page) -> Result<Option<Span>, EngineError> {
-    if (filter.from.is_none() && filter.to.is_none()) || driver(filter) == Driver::SubscriptionId {
+    if (filter.from.is_none() && filter.to.is_none()) || filter.subscription_id.is_some() {
         return Ok(Some(Span::ALL));
     }
     let (from, to) = times(filter);
@@ -381,35 +456,41 @@ impl Span {
     pub(super) const ALL: Self = Self { first: i64::MIN, last: i64::MAX };
 }
 
-/// The one filter whose index a page is read by; the others are looked at in each row.
+/// The one filter whose index the calls of a state are read by; the others are looked at in each row.
 ///
-/// SQLite would guess, without knowing that most calls are `answered` and most of the rest belong to nobody in particular.
+/// SQLite would guess, without knowing that most calls are `delivered` and most of the rest belong to nobody in particular.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     SubscriptionId,
-    /// Of the states that business and gateway do not get into as long as all is well.
-    RareState,
+    /// Of the calls that ended and were not delivered, by their own index, of one business.
+    UndeliveredByAk,
+    /// Of all calls that ended and were not delivered, by their own index.
+    Undelivered,
     Ak,
     AppKey,
-    /// `answered` or `skipped`, which may be most calls there are.
-    OrdinaryState,
+    /// `delivered`, which may be most calls there are, or without an outcome.
+    OutcomeClass,
     /// Of the calls that wait, by their own index.
     Waiting,
     /// Nothing: by number.
     All,
 }
 
-fn driver(filter: &CallFilter) -> Driver {
-    match filter {
-        CallFilter { subscription_id: Some(_), .. } => Driver::SubscriptionId,
-        CallFilter { state: Some(CallState::Waiting), .. } => Driver::Waiting,
-        CallFilter { state: Some(state), .. } if !matches!(state, CallState::Answered | CallState::Skipped) => {
-            Driver::RareState
-        }
-        CallFilter { ak: Some(_), .. } => Driver::Ak,
-        CallFilter { app_key: Some(_), .. } => Driver::AppKey,
-        CallFilter { state: Some(_), .. } => Driver::OrdinaryState,
-        _ => Driver::All,
+fn driver(filter: &CallFilter, state: Option<CallState>) -> Driver {
+    use CallState::{Delivered, MaybeSent, NotSent, Pending, Rejected, Skipped, Unknown, Waiting};
+    let (by_ak, by_app_key) = (filter.ak.is_some(), filter.app_key.is_some());
+    match state {
+        _ if filter.subscription_id.is_some() => Driver::SubscriptionId,
+        Some(Waiting) => Driver::Waiting,
+        Some(Pending | Unknown) => Driver::OutcomeClass,
+        Some(Rejected | NotSent | MaybeSent | Skipped) if by_ak => Driver::UndeliveredByAk,
+        // An application may have all its calls skipped.
+        Some(Skipped) if by_app_key => Driver::AppKey,
+        Some(Rejected | NotSent | MaybeSent | Skipped) => Driver::Undelivered,
+        Some(Delivered) | None if by_ak => Driver::Ak,
+        Some(Delivered) | None if by_app_key => Driver::AppKey,
+        Some(Delivered) => Driver::OutcomeClass,
+        None => Driver::All,
     }
 }
 
@@ -437,53 +518,89 @@ impl Query {
     }
 }
 
-/// The query for a page of calls; `select` is its beginning.
+/// The query for a page of calls; `select` is its beginning and has `number` among its columns.
 ///
-/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. A plus sign
-/// before a column keeps SQLite from its index.
+/// Rows are read in the order of an index, newest first, until the page is full: never sorted, whatever the filter. Calls of several
+/// states are read by an index for each, and merged.
 pub(super) fn select_calls(filter: &CallFilter, page: &Page, span: &Span, now_ms: i64, select: &str) -> Query {
-    let driver = driver(filter);
-    let mut query = Query { sql: select.to_owned(), values: Vec::new() };
-    if driver == Driver::Waiting {
-        query.push(" INDEXED BY calls_waiting");
+    let mut query = Query { sql: String::new(), values: Vec::new() };
+    let select_arm = |query: &mut Query, state| {
+        query.push(select);
+        push_conditions(query, filter, state, page, span, now_ms);
+    };
+    match &filter.states[..] {
+        [] => select_arm(&mut query, None),
+        [first, others @ ..] => {
+            select_arm(&mut query, Some(*first));
+            for state in others {
+                query.push(" UNION ALL ");
+                select_arm(&mut query, Some(*state));
+            }
+        }
     }
+    query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
+    query
+}
+
+/// What follows `FROM calls` for the calls of one state, or of any. A plus sign before a column keeps SQLite from its index.
+fn push_conditions(
+    query: &mut Query,
+    filter: &CallFilter,
+    state: Option<CallState>,
+    page: &Page,
+    span: &Span,
+    now_ms: i64,
+) {
+    let driver = driver(filter, state);
+    match driver {
+        Driver::Waiting => query.push(" INDEXED BY calls_waiting"),
+        Driver::Undelivered => query.push(" INDEXED BY calls_undelivered"),
+        Driver::UndeliveredByAk => query.push(" INDEXED BY calls_undelivered_by_ak"),
+        _ => query,
+    };
     query.push(" WHERE number < ").push_bind(before(page));
     if *span != Span::ALL {
         query.push(" AND number >= ").push_bind(span.first).push(" AND number <= ").push_bind(span.last);
     }
     let texts = [
-        ("subscription_id = ", &filter.subscription_id, Driver::SubscriptionId),
-        ("ak = ", &filter.ak, Driver::Ak),
-        ("app_key = ", &filter.app_key, Driver::AppKey),
+        ("subscription_id = ", &filter.subscription_id, &[Driver::SubscriptionId][..]),
+        ("ak = ", &filter.ak, &[Driver::Ak, Driver::UndeliveredByAk]),
+        ("app_key = ", &filter.app_key, &[Driver::AppKey]),
     ];
     for (condition, value, by) in texts {
         if let Some(value) = value {
-            query.push(if driver == by { " AND " } else { " AND +" }).push(condition).push_bind(value.clone());
+            query.push(if by.contains(&driver) { " AND " } else { " AND +" }).push(condition).push_bind(value.clone());
         }
     }
-    if let Some(state) = filter.state {
-        let by_state = matches!(driver, Driver::RareState | Driver::OrdinaryState);
-        let class = if by_state { " AND outcome_class" } else { " AND +outcome_class" };
-        match state {
-            CallState::Waiting => query.push(" AND waits_for IS NOT NULL"),
-            CallState::Pending => {
-                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline >= ").push_bind(now_ms)
-            }
-            CallState::Unknown => {
-                query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline < ").push_bind(now_ms)
-            }
-            CallState::Answered => query.push(class).push(" = 'answered'"),
-            CallState::NotSent => query.push(class).push(" = 'not_sent'"),
-            CallState::MaybeSent => query.push(class).push(" = 'maybe_sent'"),
-            CallState::Skipped => query.push(class).push(" = 'skipped'"),
-        };
+    if let Some(state) = state {
+        push_state(query, state, driver, now_ms);
     }
     if filter.from.is_some() || filter.to.is_some() {
         let (from, to) = times(filter);
         query.push(" AND +recorded_at >= ").push_bind(from).push(" AND +recorded_at < ").push_bind(to);
     }
-    query.push(" ORDER BY number DESC LIMIT ").push_bind(one_more(page));
-    query
+}
+
+fn push_state(query: &mut Query, state: CallState, driver: Driver, now_ms: i64) {
+    let class = if driver == Driver::OutcomeClass { " AND outcome_class" } else { " AND +outcome_class" };
+    let undelivered = match driver {
+        Driver::Undelivered | Driver::UndeliveredByAk => " AND undelivered",
+        _ => " AND +undelivered",
+    };
+    match state {
+        CallState::Waiting => query.push(" AND waits_for IS NOT NULL"),
+        CallState::Pending => {
+            query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline >= ").push_bind(now_ms)
+        }
+        CallState::Unknown => {
+            query.push(class).push(" IS NULL AND +waits_for IS NULL AND claim_deadline < ").push_bind(now_ms)
+        }
+        CallState::Delivered => query.push(class).push(" = 'answered' AND +undelivered IS NULL"),
+        CallState::Rejected => query.push(undelivered).push(" = 'rejected'"),
+        CallState::NotSent => query.push(undelivered).push(" = 'not_sent'"),
+        CallState::MaybeSent => query.push(undelivered).push(" = 'maybe_sent'"),
+        CallState::Skipped => query.push(undelivered).push(" = 'skipped'"),
+    };
 }
 
 fn before(page: &Page) -> i64 {
@@ -513,15 +630,28 @@ pub(super) fn push_id(value: ValueRef<'_>) -> Result<PushId, EngineError> {
 /// An outcome as it stands in the tables.
 pub(super) fn outcome(value: ValueRef<'_>) -> Result<Option<Outcome>, EngineError> {
     let unreadable = |_| EngineError::Statement("column outcome cannot be read".to_owned());
-    let text = value.as_str_or_null().map_err(unreadable)?;
-    text.map(serde_json::from_str).transpose().map_err(EngineError::corrupt)
+    match value.as_str_or_null().map_err(unreadable)? {
+        Some(IMPORTED) => Ok(Some(Outcome::Skipped { reason: Skipped::Imported })),
+        text => text.map(serde_json::from_str).transpose().map_err(EngineError::corrupt),
+    }
+}
+
+/// An outcome, as it stands in the tables.
+pub(super) fn outcome_text(outcome: &Outcome) -> Result<Cow<'static, str>, EngineError> {
+    match outcome {
+        Outcome::Skipped { reason: Skipped::Imported } => Ok(IMPORTED.into()),
+        outcome => {
+            serde_json::to_string(&ReportedOutcome::from(*outcome)).map(Cow::Owned).map_err(EngineError::corrupt)
+        }
+    }
 }
 
 /// What a call waits for, as it stands in the tables.
 pub(super) fn waits_for(value: ValueRef<'_>) -> Result<Option<WaitFor>, EngineError> {
     let unreadable = || EngineError::Statement("column waits_for cannot be read".to_owned());
     let Some(text) = value.as_str_or_null().map_err(|_| unreadable())? else { return Ok(None) };
-    let known = [WaitFor::Binding, WaitFor::Released].into_iter().find(|known| waits_for_text(*known) == text);
+    let known =
+        [WaitFor::Binding, WaitFor::Released, WaitFor::Paused].into_iter().find(|known| waits_for_text(*known) == text);
     known.map(Some).ok_or_else(unreadable)
 }
 
@@ -554,10 +684,7 @@ fn read_call(row: &Row<'_>, now_ms: i64) -> Result<CallView, EngineError> {
 /// Where a call stands that does not wait: P3, nothing is pending for ever.
 fn state(outcome: Option<&Outcome>, claim_deadline: i64, now_ms: i64) -> CallState {
     match outcome {
-        Some(Outcome::Answered { .. }) => CallState::Answered,
-        Some(Outcome::NotSent { .. }) => CallState::NotSent,
-        Some(Outcome::MaybeSent { .. }) => CallState::MaybeSent,
-        Some(Outcome::Skipped { .. }) => CallState::Skipped,
+        Some(outcome) => outcome.state(),
         None if now_ms > claim_deadline => CallState::Unknown,
         None => CallState::Pending,
     }

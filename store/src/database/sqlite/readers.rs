@@ -1,12 +1,13 @@
 //! The connections that only read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
+use super::file::DataFile;
 use super::{FLAGS, STATEMENTS, Writing, closed};
 use crate::database::{EngineError, OpenOptions};
 
@@ -24,7 +25,7 @@ pub(super) enum Readers {
 
 #[derive(Debug)]
 pub(super) struct Pool {
-    path: PathBuf,
+    pub(super) file: Arc<DataFile>,
     busy_timeout: Duration,
     /// One permit for each connection that may be open.
     room: Arc<Semaphore>,
@@ -33,11 +34,11 @@ pub(super) struct Pool {
 }
 
 impl Readers {
-    pub(super) fn of_file(path: PathBuf, options: &OpenOptions) -> Self {
+    pub(super) fn of_file(file: Arc<DataFile>, options: &OpenOptions) -> Self {
         let connections = options.readers.max(1);
         let room = Arc::new(Semaphore::new(connections as usize));
         let busy_timeout = options.busy_timeout;
-        Self::File(Arc::new(Pool { path, busy_timeout, room, connections, idle: Mutex::default() }))
+        Self::File(Arc::new(Pool { file, busy_timeout, room, connections, idle: Mutex::default() }))
     }
 
     pub(super) fn of_memory(writing: Arc<Mutex<Writing>>) -> Self {
@@ -61,8 +62,12 @@ impl Readers {
             Err(_) => return Err(EngineError::Unavailable("all connections that read are busy".to_owned())),
         };
         let task = tokio::task::spawn_blocking(move || {
+            pool.file.check()?;
             let connection = pool.take()?;
             let result = query(&connection);
+            if let Err(EngineError::Damaged(reason)) = &result {
+                pool.file.is_damaged(reason);
+            }
             pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             drop(permit);
             result
@@ -86,7 +91,7 @@ impl Pool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
             Some(connection) => Ok(connection),
-            None => Ok(open(&self.path, self.busy_timeout)?),
+            None => Ok(open(self.file.path(), self.busy_timeout)?),
         }
     }
 }

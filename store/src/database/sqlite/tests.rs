@@ -1,12 +1,13 @@
 //! What only shows on the writing connection itself.
 
-use privatenumber_contract::{Push, PushId};
+use privatenumber_contract::{CallState, Push, PushId};
 use rusqlite::Connection;
 
 use super::Sqlite;
+use super::read::{Span, select_calls};
 use crate::database::group::Upkeep;
 use crate::database::work::{PushDone, PushWork, Requester, Slot, Unit, Waiting};
-use crate::database::{Keeping, OpenOptions, WriteError, group};
+use crate::database::{CallFilter, Keeping, OpenOptions, Page, WriteError, group};
 
 /// A requester that waits, or does not.
 struct Waits(bool);
@@ -48,7 +49,7 @@ fn commit(sqlite: &Sqlite, works: &[PushWork]) -> Vec<Option<Result<PushDone, Wr
     let mut slots: Vec<_> = works.iter().cloned().map(Slot::new).collect();
     let mut works: Vec<_> =
         slots.iter_mut().map(|slot| Waiting { unit: Unit::Push(slot), requester: &Waits(true) }).collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1, &Upkeep::new(Keeping::default()));
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     slots.into_iter().map(|slot| slot.result).collect()
 }
@@ -129,7 +130,7 @@ fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
         .zip(&requesters)
         .map(|(slot, requester)| Waiting { unit: Unit::Push(slot), requester })
         .collect();
-    group::commit(&mut *sqlite.writing(), &mut works, &|| 1, &Upkeep::new(Keeping::default()));
+    group::commit(&mut *sqlite.writing(), &mut works, &|_| 1, &Upkeep::new(Keeping::default()));
     drop(works);
     assert!(matches!(slots.map(|slot| slot.result), [Some(Ok(_)), None, Some(Ok(_))]));
     assert_eq!(count(&directory, "events"), 2);
@@ -137,58 +138,40 @@ fn r16_a_work_whose_requester_left_is_not_committed_and_those_beside_it_are() {
 
 #[test]
 fn no_filter_makes_a_page_sort_or_walk_the_table() {
-    use super::read::{Span, select_calls};
-    use crate::database::{CallFilter, Page};
-    use privatenumber_contract::CallState;
-
+    use CallState::{Delivered, NotSent, Pending, Rejected, Skipped, Unknown, Waiting};
     let (_directory, sqlite) = file();
     let text = Some("x".to_owned());
-    let filters = [
-        ("PRIMARY KEY", CallFilter::default()),
-        ("PRIMARY KEY", CallFilter { to: Some(2), ..CallFilter::default() }),
-        ("calls_by_outcome_class", CallFilter { state: Some(CallState::Unknown), ..CallFilter::default() }),
-        (
-            "calls_by_outcome_class",
-            CallFilter { state: Some(CallState::Answered), from: Some(1), ..CallFilter::default() },
-        ),
-        // The businesses' reconciliation: few calls are `unknown`, and a business has millions.
-        (
-            "calls_by_outcome_class",
-            CallFilter { state: Some(CallState::Unknown), ak: text.clone(), from: Some(1), ..CallFilter::default() },
-        ),
-        (
-            "calls_by_outcome_class",
-            CallFilter { state: Some(CallState::NotSent), app_key: text.clone(), ..CallFilter::default() },
-        ),
-        ("calls_by_ak", CallFilter { state: Some(CallState::Answered), ak: text.clone(), ..CallFilter::default() }),
-        ("calls_by_ak", CallFilter { state: Some(CallState::Skipped), ak: text.clone(), ..CallFilter::default() }),
-        ("calls_by_ak", CallFilter { ak: text.clone(), from: Some(1), to: Some(2), ..CallFilter::default() }),
-        ("calls_by_ak", CallFilter { ak: text.clone(), app_key: text.clone(), ..CallFilter::default() }),
-        ("calls_by_app_key", CallFilter { app_key: text.clone(), ..CallFilter::default() }),
-        ("calls_waiting", CallFilter { state: Some(CallState::Waiting), ..CallFilter::default() }),
-        (
-            "calls_waiting",
-            CallFilter { state: Some(CallState::Waiting), ak: text.clone(), from: Some(1), ..CallFilter::default() },
-        ),
-        (
-            "calls_by_subscription_id",
-            CallFilter {
-                subscription_id: text.clone(),
-                state: Some(CallState::Pending),
-                ak: text.clone(),
-                ..CallFilter::default()
-            },
-        ),
+    let any = CallFilter::default;
+    let of_ak = || CallFilter { ak: text.clone(), ..CallFilter::default() };
+    let of_app_key = || CallFilter { app_key: text.clone(), ..CallFilter::default() };
+    let (undelivered, undelivered_by_ak) =
+        ("calls_undelivered (undelivered=?", "calls_undelivered_by_ak (ak=? AND undelivered=?");
+    let filters: [(&str, Option<CallState>, CallFilter); 19] = [
+        ("PRIMARY KEY", None, any()),
+        ("PRIMARY KEY", None, CallFilter { to: Some(2), ..any() }),
+        ("calls_by_outcome_class", Some(Unknown), any()),
+        ("calls_by_outcome_class", Some(Delivered), CallFilter { from: Some(1), ..any() }),
+        // The businesses' reconciliation: few calls are not delivered, and a business has millions.
+        ("calls_by_outcome_class", Some(Unknown), CallFilter { from: Some(1), ..of_ak() }),
+        (undelivered, Some(Rejected), CallFilter { from: Some(1), ..any() }),
+        (undelivered, Some(NotSent), of_app_key()),
+        (undelivered_by_ak, Some(Rejected), CallFilter { from: Some(1), ..of_ak() }),
+        (undelivered_by_ak, Some(NotSent), CallFilter { app_key: text.clone(), ..of_ak() }),
+        (undelivered_by_ak, Some(Skipped), of_ak()),
+        ("calls_by_app_key", Some(Skipped), of_app_key()),
+        ("calls_by_ak", Some(Delivered), of_ak()),
+        ("calls_by_ak", None, CallFilter { from: Some(1), to: Some(2), ..of_ak() }),
+        ("calls_by_ak", None, CallFilter { app_key: text.clone(), ..of_ak() }),
+        ("calls_by_app_key", None, of_app_key()),
+        ("calls_waiting", Some(Waiting), any()),
+        ("calls_waiting", Some(Waiting), CallFilter { from: Some(1), ..of_ak() }),
+        ("calls_by_subscription_id", Some(Pending), CallFilter { subscription_id: text.clone(), ..of_ak() }),
+        ("calls_by_subscription_id", Some(Rejected), CallFilter { subscription_id: text.clone(), ..of_ak() }),
     ];
-    for (index, filter) in filters {
-        let page = Page::first(50);
-        let explain = "EXPLAIN QUERY PLAN SELECT number, record FROM calls";
+    for (index, state, filter) in filters {
+        let filter = CallFilter { states: state.into_iter().collect(), ..filter };
         for span in [Span::ALL, Span { first: 1, last: 9 }] {
-            let query = select_calls(&filter, &page, &span, 1, explain);
-            let plan: Vec<String> = on_writer(&sqlite, |writer| {
-                let mut statement = writer.prepare(&query.sql)?;
-                statement.query_map(rusqlite::params_from_iter(&query.values), |row| row.get("detail"))?.collect()
-            });
+            let plan = plan_of_page(&sqlite, &filter, &span);
             let [step] = &plan[..] else { panic!("{filter:?}: {plan:#?}") };
             assert!(step.starts_with("SEARCH calls USING ") && step.contains(index), "{filter:?}: {plan:#?}");
             let by_number = index == "calls_waiting";
@@ -203,6 +186,47 @@ fn no_filter_makes_a_page_sort_or_walk_the_table() {
     }
 }
 
+/// The steps by which SQLite reads a page of calls.
+fn plan_of_page(sqlite: &Sqlite, filter: &CallFilter, span: &Span) -> Vec<String> {
+    let explain = |sql: &str| format!("EXPLAIN QUERY PLAN {sql}");
+    let query = select_calls(filter, &Page::first(50), span, 1, "SELECT number, record FROM calls");
+    on_writer(sqlite, |writer| {
+        let mut statement = writer.prepare(&explain(&query.sql))?;
+        statement.query_map(rusqlite::params_from_iter(&query.values), |row| row.get("detail"))?.collect()
+    })
+}
+
+#[test]
+fn the_latest_time_and_the_earliest_unsettled_call_are_found_by_their_indexes() {
+    use super::read::{LATEST_TIME, UNSETTLED};
+    let (_directory, sqlite) = file();
+    for (sql, index) in [
+        (LATEST_TIME, "COVERING INDEX calls_by_recorded_at"),
+        (UNSETTLED, "INDEX calls_by_outcome_class (outcome_class=? AND rowid>? AND rowid<?)"),
+    ] {
+        let plan: Vec<String> = on_writer(&sqlite, |writer| {
+            let mut statement = writer.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let values = vec![1; statement.parameter_count()];
+            statement.query_map(rusqlite::params_from_iter(values), |row| row.get("detail"))?.collect()
+        });
+        assert!(plan.iter().any(|step| step.contains(index)), "{plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("SCAN calls")), "{plan:#?}");
+    }
+}
+
+#[test]
+fn calls_of_several_states_are_merged_and_never_sorted() {
+    let (_directory, sqlite) = file();
+    for ak in [None, Some("x".to_owned())] {
+        let filter = CallFilter { states: CallState::UNDELIVERED.to_vec(), ak, ..CallFilter::default() };
+        let plan = plan_of_page(&sqlite, &filter, &Span { first: 1, last: 9 });
+        let searches: Vec<&String> = plan.iter().filter(|step| step.starts_with("SEARCH calls USING ")).collect();
+        assert_eq!(searches.len(), CallState::UNDELIVERED.len(), "{plan:#?}");
+        assert!(searches.iter().all(|step| step.ends_with("rowid>? AND rowid<?)")), "{plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("SCAN calls") || step.contains("TEMP B-TREE")), "{plan:#?}");
+    }
+}
+
 #[test]
 fn no_statement_about_waiting_calls_sorts_or_walks_the_table() {
     use super::{read, write};
@@ -212,6 +236,8 @@ fn no_statement_about_waiting_calls_sorts_or_walks_the_table() {
         (write::COUNT_DUE, "COVERING INDEX calls_due"),
         (write::BINDING_CAME, "calls_held"),
         (write::WORKS_OF, "calls_taken"),
+        (write::MAKE_DUE, "calls_paused"),
+        (read::WAITING_FOR, "calls_paused"),
         (write::EVER_TOOK, "calls_taken"),
         (read::OLDEST_DUE, "COVERING INDEX calls_due"),
     ] {

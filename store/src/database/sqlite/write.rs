@@ -1,15 +1,16 @@
 //! The SQL that writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use privatenumber_contract::limits::{CDR_VERSIONS, LATER_CDR_BYTES};
-use privatenumber_contract::{Outcome, OutcomeReport, Private, PushId, WaitFor};
+use privatenumber_contract::{OutcomeReport, Private, PushId, ReportedOutcome, WaitFor};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::empty_handed::EmptyHanded;
+use super::file::DataFile;
 use super::signatures::{Change, Signatures};
-use super::{Writing, closed, describe, read};
+use super::{Place, Writing, closed, describe, is_damage, read};
 use crate::database::transaction::{
     BindingRow, CallRow, DueWork, Events, EventsDropped, GrantRow, LaterCdrDone, LaterCdrRow, NOBODY, Releasable,
     Renewal, ReplayRow, SignatureRow, Standing, StoredClaim, StoredSignature, TextRow, Transaction, WaitRow, WorksOf,
@@ -24,6 +25,8 @@ use crate::database::{CommitUnknown, EngineError};
 /// transaction is open.
 pub(crate) struct SqliteTransaction<'a> {
     connection: &'a mut Option<Connection>,
+    /// `None` in memory.
+    file: Option<&'a DataFile>,
     signatures: &'a mut Signatures,
     empty_handed: &'a mut EmptyHanded,
     /// What the transaction changes of the signatures.
@@ -47,14 +50,22 @@ impl WriteEngine for Writing {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
-        self.connect()?;
-        let Self { connection, signatures, empty_handed, .. } = self;
+        let (connection, file, signatures, empty_handed) = self.connection()?;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection, signatures, empty_handed, change: None }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, file, signatures, empty_handed, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
-            Some(Err(error)) => Err(EngineError::Unavailable(describe(&error))),
+            Some(Err(error)) => Err(match EngineError::from(error) {
+                EngineError::Statement(reason) => EngineError::Unavailable(reason),
+                other => other,
+            }),
             None => Err(closed()),
+        }
+    }
+
+    fn is_damaged(&mut self, reason: &str) {
+        if let Place::File { file, .. } = &self.place {
+            file.is_damaged(reason);
         }
     }
 }
@@ -67,7 +78,8 @@ const INSERT_CALL: &str = "INSERT INTO calls (call_id, app_key, session_id, icid
                            ON CONFLICT (call_id) DO NOTHING";
 const INSERT_CDR_TEXT: &str = "INSERT INTO cdr_texts (id, text) VALUES (?1, ?2)";
 const CLAIM: &str = "SELECT push_id, outcome IS NOT NULL, ak, record, waits_for IS NOT NULL, \
-                     CASE WHEN waits_for = 'binding' THEN brought_by END FROM calls WHERE call_id = ?1";
+                     CASE WHEN waits_for = 'binding' OR waits_for = 'paused' AND NOT EXISTS \
+                     (SELECT 1 FROM releases WHERE call_number = number) THEN brought_by END FROM calls WHERE call_id = ?1";
 const RENEW: &str = "UPDATE calls SET claim_deadline = ?1 \
                      WHERE call_id = ?2 AND push_id = ?3 AND outcome IS NULL AND waits_for IS NULL";
 const COUNT_DUPLICATES: &str = "UPDATE calls SET duplicates = duplicates + ?1 WHERE call_id = ?2";
@@ -100,6 +112,17 @@ pub(super) const EVER_TOOK: &str = "SELECT EXISTS (SELECT 1 FROM calls WHERE pus
                          OR EXISTS (SELECT 1 FROM releases WHERE push_id = ?1)";
 pub(super) const DUE_WORKS: &str = "SELECT call_id, ak, record FROM calls INDEXED BY calls_due \
                                     WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2";
+/// Nothing of such a call is due, and it keeps since when it waits.
+const WAIT_FOR_BUSINESS: &str =
+    "UPDATE calls SET waits_for = 'paused', due_at = NULL, ak = ?1 WHERE call_id = ?2 AND due_at IS NOT NULL";
+const PAUSED: &str = "SELECT ak FROM paused_businesses WHERE resumed_at IS NULL";
+const RESUMING: &str = "SELECT ak FROM paused_businesses WHERE resumed_at IS NOT NULL";
+const PAUSE: &str = "INSERT INTO paused_businesses (ak, paused_at) VALUES (?1, ?2) ON CONFLICT (ak) DO UPDATE \
+                     SET paused_at = excluded.paused_at, resumed_at = NULL WHERE resumed_at IS NOT NULL";
+const RESUME: &str = "UPDATE paused_businesses SET resumed_at = ?1 WHERE ak = ?2 AND resumed_at IS NULL";
+pub(super) const MAKE_DUE: &str = "UPDATE calls SET due_at = ?1 WHERE number IN (SELECT number FROM calls INDEXED BY calls_paused \
+                        WHERE ak = ?2 AND waits_for = 'paused' AND due_at IS NULL LIMIT ?3)";
+const RESUMED: &str = "DELETE FROM paused_businesses WHERE ak = ?1 AND resumed_at IS NOT NULL";
 /// `brought_by` stays: it tells whether a replay brought the call.
 const GRANT_WORK: &str = "UPDATE calls SET push_id = ?1, claim_deadline = ?2, ak = ?3, record = ?4, taken_at = ?5, \
                           waits_for = NULL, waits_since = NULL, due_at = NULL \
@@ -135,6 +158,10 @@ pub(super) fn cdr_text_id(call_number: i64) -> i64 {
 }
 
 impl Transaction for SqliteTransaction<'_> {
+    fn latest_time(&mut self) -> Result<i64, EngineError> {
+        Ok(self.prepare(read::LATEST_TIME)?.query_row([], |row| row.get(0))?)
+    }
+
     fn bindings(&mut self, subscription_ids: &[&str]) -> Result<Bindings, EngineError> {
         let connection = self.connection()?;
         let mut statement = connection.prepare_cached(read::BINDING)?;
@@ -307,10 +334,11 @@ impl Transaction for SqliteTransaction<'_> {
         let mut statement = self.prepare(WRITE_OUTCOME)?;
         let mut written = Vec::with_capacity(reports.len());
         for report in reports {
-            let outcome = serde_json::to_string(&report.outcome).map_err(EngineError::corrupt)?;
+            let text = read::outcome_text(&report.outcome)?;
+            let outcome = ReportedOutcome::from(report.outcome);
             let changed = statement.execute(params![
-                outcome_class(&report.outcome),
-                outcome,
+                outcome_class(&outcome),
+                text,
                 report.duration_ms,
                 now_ms,
                 report.call_id,
@@ -411,6 +439,45 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(works)
     }
 
+    fn wait_for_businesses(&mut self, works: &[(&str, &str)]) -> Result<(), EngineError> {
+        let mut statement = self.prepare(WAIT_FOR_BUSINESS)?;
+        for (call_id, ak) in works {
+            statement.execute(params![ak, call_id])?;
+        }
+        Ok(())
+    }
+
+    fn paused(&mut self) -> Result<HashSet<String>, EngineError> {
+        Ok(self.prepare(PAUSED)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    fn resuming(&mut self) -> Result<Vec<String>, EngineError> {
+        Ok(self.prepare(RESUMING)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    }
+
+    fn pause(&mut self, ak: &str, now_ms: i64) -> Result<(), EngineError> {
+        self.prepare(PAUSE)?.execute(params![ak, now_ms])?;
+        Ok(())
+    }
+
+    fn resume(&mut self, ak: &str, now_ms: i64) -> Result<bool, EngineError> {
+        Ok(self.prepare(RESUME)?.execute(params![now_ms, ak])? > 0)
+    }
+
+    fn make_due(&mut self, ak: &str, most: usize, now_ms: i64) -> Result<usize, EngineError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        Ok(self.prepare(MAKE_DUE)?.execute(params![now_ms, ak, most])?)
+    }
+
+    fn resumed(&mut self, ak: &str) -> Result<(), EngineError> {
+        self.prepare(RESUMED)?.execute([ak])?;
+        Ok(())
+    }
+
+    fn business(&mut self, ak: &str) -> Result<(Option<i64>, u64), EngineError> {
+        read::business(self.connection()?, ak)
+    }
+
     fn grant_works(&mut self, rows: &[GrantRow<'_>], now_ms: i64) -> Result<(), EngineError> {
         let mut statement = self.prepare(GRANT_WORK)?;
         for row in rows {
@@ -437,13 +504,22 @@ impl Transaction for SqliteTransaction<'_> {
         // After an error some or all of it may be in the write-ahead log; dropping `self` leaves nothing open.
         let commit = |connection: &Connection| connection.prepare_cached("COMMIT")?.execute([]);
         let error = match self.connection.as_ref().map(commit) {
-            Some(Ok(_)) => {
-                if let Some(change) = self.change.take() {
-                    self.signatures.committed(change);
+            // The file may have gone since the transaction began: then the next start does not find what was committed.
+            Some(Ok(_)) => match self.file.map_or(Ok(()), DataFile::check) {
+                Err(EngineError::Unavailable(reason)) => reason,
+                _ => {
+                    if let Some(change) = self.change.take() {
+                        self.signatures.committed(change);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
+            },
+            Some(Err(error)) => {
+                if let (Some(file), true) = (self.file, is_damage(&error)) {
+                    file.is_damaged(&describe(&error));
+                }
+                describe(&error)
             }
-            Some(Err(error)) => describe(&error),
             None => "the connection is gone".to_owned(),
         };
         self.signatures.forget();
@@ -530,6 +606,7 @@ pub(super) const fn waits_for(what: WaitFor) -> &'static str {
     match what {
         WaitFor::Binding => "binding",
         WaitFor::Released => "released",
+        WaitFor::Paused => "paused",
     }
 }
 
@@ -546,12 +623,12 @@ impl Hex {
     }
 }
 
-/// The class as it is on the wire.
-fn outcome_class(outcome: &Outcome) -> &'static str {
+/// The class as it is on the wire, and as a store of 0.1.0 knows it.
+const fn outcome_class(outcome: &ReportedOutcome) -> &'static str {
     match outcome {
-        Outcome::Answered { .. } => "answered",
-        Outcome::NotSent { .. } => "not_sent",
-        Outcome::MaybeSent { .. } => "maybe_sent",
-        Outcome::Skipped { .. } => "skipped",
+        ReportedOutcome::Answered { .. } => "answered",
+        ReportedOutcome::NotSent { .. } => "not_sent",
+        ReportedOutcome::MaybeSent { .. } => "maybe_sent",
+        ReportedOutcome::Skipped { .. } => "skipped",
     }
 }
