@@ -6,9 +6,9 @@ use crate::{CallResult, PushId};
 ///
 /// The works are calls that an operator released, or that waited in the store for a binding. The store grants their claims to `pushId`
 /// in one durable transaction. Asked again with the same `pushId`, it answers the works that this id holds and that have no outcome,
-/// with the records that are kept, and renews their time to live; it hands out further ones only where the id holds none and never
-/// held any. So a worker draws a fresh id for each request, and repeats a request whose answer it missed with the same id until the
-/// store answers.
+/// with the records that are kept, and renews their time to live; it never hands out further ones, nor any to an id that it told there
+/// are none: a late copy of a request would take works of which its worker never hears. So a worker draws a fresh id for each request,
+/// and repeats a request whose answer it missed with the same id until the store answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkRequest {

@@ -95,6 +95,8 @@ faults! {
     CdrDoubled = "same CDR twice in one push",
     /// Huawei pushes again what was answered 200.
     PushRepeated = "push repeated after its 200",
+    /// A push carries the signature of an earlier one, with other CDRs.
+    SignatureReused = "signature reused for other CDRs",
     /// A gateway dies.
     GatewayKilled = "gateway killed",
     /// An operator reloads the configuration.
@@ -124,7 +126,7 @@ impl Faults {
         let calm = random.chance(80);
         let rates = Fault::ALL.iter().map(|fault| {
             let rate = match fault {
-                Fault::GatewayKilled | Fault::Reloaded => random.pick([0, 0, 2, 10, 30]),
+                Fault::GatewayKilled | Fault::Reloaded | Fault::BusinessPaused => random.pick([0, 0, 2, 10, 30]),
                 Fault::ClockJumped | Fault::StoreDown | Fault::BatchesRefused | Fault::StoreHangs => {
                     random.pick([0, 0, 2, 5])
                 }
@@ -153,6 +155,7 @@ impl Faults {
                 | Fault::ClockJumped
                 | Fault::StoreDown
                 | Fault::BatchesRefused
+                | Fault::BusinessPaused
                 | Fault::StoreHangs
         );
         if self.over || rate == 0 || (every_step && *count >= MOST_EACH) || !random.chance(rate) {

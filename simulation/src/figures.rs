@@ -53,16 +53,30 @@ pub struct Figures {
     pub paused: u64,
     /// Calls that an operator released.
     pub released: u64,
+    /// Of these, calls that had been skipped.
+    pub skipped_released: u64,
+    /// Calls that were made of parked CDRs.
+    pub parked_released: u64,
+    /// Calls whose binding came while they waited for it.
+    pub holds_ended_early: u64,
+    /// The longest time that a work waited for a worker once it was due and the faults were over, milliseconds.
+    pub latest_work_ms: u64,
     /// Requests for works that were repeated.
     pub works_asked_again: u64,
     /// Works that the store handed out.
     pub works_taken: u64,
     /// Times Envoy's route tried a push again.
     pub route_retries: u64,
+    /// Pushes that Huawei repeated as they were, under the same signature.
+    pub retried_as_before: u64,
+    /// Pushes that the store lists as replays.
+    pub replays: u64,
     /// Times the business reconciled.
     pub reconciliations: u64,
     /// Parked CDRs.
     pub parked: u64,
+    /// Of these, CDRs that could be used and came with replays.
+    pub parked_as_replays: u64,
     /// CDRs that Huawei gave up while faults struck, and the store never got.
     pub given_up: u64,
     /// Calls by their state at the end.
@@ -88,9 +102,16 @@ impl Figures {
         self.held += other.held;
         self.paused += other.paused;
         self.released += other.released;
+        self.skipped_released += other.skipped_released;
+        self.parked_released += other.parked_released;
+        self.holds_ended_early += other.holds_ended_early;
+        self.latest_work_ms = self.latest_work_ms.max(other.latest_work_ms);
         self.works_taken += other.works_taken;
         self.works_asked_again += other.works_asked_again;
         self.route_retries += other.route_retries;
+        self.retried_as_before += other.retried_as_before;
+        self.replays += other.replays;
+        self.parked_as_replays += other.parked_as_replays;
         self.parked += other.parked;
         self.given_up += other.given_up;
         add_all(&mut self.pushes, &other.pushes);
@@ -128,9 +149,13 @@ impl fmt::Display for Figures {
         line("commits of the store", self.commits)?;
         line("reconciliations of the business", self.reconciliations)?;
         line("calls held for a binding", self.held)?;
+        line("  whose binding came meanwhile", self.holds_ended_early)?;
         line("calls held for a paused business", self.paused)?;
         line("calls released", self.released)?;
+        line("  that had been skipped", self.skipped_released)?;
+        line("calls made of parked CDRs", self.parked_released)?;
         line("works handed out, repetitions included", self.works_taken)?;
+        line("  waited for a worker at most, milliseconds, the faults being over", self.latest_work_ms)?;
         line("requests for works repeated", self.works_asked_again)?;
         line("callbacks that left", self.departures)?;
         line("callbacks that reached a business", self.callbacks)?;
@@ -141,7 +166,10 @@ impl fmt::Display for Figures {
         for (cause, count) in &self.unknown {
             line(&format!("    {}", cause.name()), *count)?;
         }
+        line("pushes repeated under their signature", self.retried_as_before)?;
+        line("pushes listed as replays", self.replays)?;
         line("CDRs parked", self.parked)?;
+        line("  that could be used and came with replays", self.parked_as_replays)?;
         line("CDRs given up by Huawei, every attempt having met a fault", self.given_up)?;
         line("faults", self.faults.iter().sum())?;
         for (fault, count) in Fault::ALL.iter().zip(&self.faults) {

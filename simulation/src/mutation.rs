@@ -83,6 +83,10 @@ mutations! {
     RestartReplaysClaims breaks P1Once,
     /// Huawei is answered 200 before the store has committed
     AnsweredBeforeCommit breaks P2Kept,
+    /// What the store is told of a signature leaves the nonce out: pushes that have nothing in common are replays
+    NonceLeftOut breaks P2Kept,
+    /// The store is not told of signatures: replays pass unnoticed
+    SignatureForgotten breaks P3Accounted,
     /// CDRs that cannot be used are left out instead of being parked
     BadCdrLost breaks P2Kept,
     /// A push with a CDR that cannot be used is refused as a whole

@@ -42,13 +42,17 @@ pub fn run_seeds(
             if begin >= count {
                 break;
             }
-            let store = Store::open()?;
+            let mut store = Store::open()?;
             for offset in begin..count.min(begin.saturating_add(SEEDS_PER_STORE)) {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
                 let seed = first.wrapping_add(offset);
                 let run = run(seed, &store, options)?;
+                if run.violation.is_some() {
+                    // What waits there still would be handed to the workers of the next seed.
+                    store = Store::open()?;
+                }
                 let mut sum = sum.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 sum.figures.add(&run.figures);
                 if run.violation.is_some() {

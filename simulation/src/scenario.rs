@@ -1,5 +1,6 @@
 //! What a seed is about: how many gateways, which businesses, which calls, which configurations.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow};
@@ -49,8 +50,32 @@ pub struct Cdr {
     pub at: u64,
     /// The call, if the CDR can be used.
     pub call: Option<Call>,
+    /// What an operator would have it say, if it cannot.
+    pub correction: Option<Correction>,
     /// Whether the store cannot stomach it.
     pub is_poison: bool,
+}
+
+/// What a CDR that cannot be used should have been.
+#[derive(Clone, Debug)]
+pub struct Correction {
+    /// JSON.
+    pub text: String,
+    /// Its call; another CDR may bring it as well.
+    pub call: Call,
+}
+
+/// One binding.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// Its `subscriptionId`.
+    pub id: String,
+    /// Whose it is.
+    pub ak: String,
+    /// Its row.
+    pub row: Value,
+    /// When it is registered, milliseconds of virtual time; 0 before everything, `None` never.
+    pub comes_at: Option<u64>,
 }
 
 /// One call.
@@ -60,10 +85,10 @@ pub struct Call {
     pub id: String,
     /// Its `sessionId`.
     pub session_id: String,
-    /// Whom it belongs to, by its binding or its application.
+    /// Whom it belongs to as long as its binding is not registered.
     pub ak: Option<String>,
-    /// Whether it has a binding.
-    pub is_bound: bool,
+    /// Its binding, by number.
+    pub binding: Option<usize>,
 }
 
 /// One Huawei application.
@@ -73,8 +98,21 @@ pub struct Application {
     pub app_key: String,
     /// The business of calls without a binding.
     pub ak: Option<String>,
-    /// The headers of its pushes.
-    pub headers: Vec<(String, Vec<u8>)>,
+    signer: Rc<Signer>,
+}
+
+impl Application {
+    /// The headers of a push with that signature.
+    ///
+    /// # Errors
+    /// They cannot be signed.
+    pub fn headers(&self, signature: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let nonce = format!("66C92B11FF8A425FB8D4CCFE{signature:08X}");
+        let stamp = Stamp::fresh()?.with_nonce(&nonce)?.with_created("2026-01-05T02:30:24Z")?;
+        let mut headers = vec![(":method".to_owned(), b"POST".to_vec()), (":path".to_owned(), b"/huawei/fee".to_vec())];
+        headers.extend(self.signer.headers(&stamp).map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        Ok(headers)
+    }
 }
 
 /// One configuration an operator may load.
@@ -86,6 +124,8 @@ pub struct Variant {
     pub concurrency: Vec<(String, usize)>,
     /// The applications whose calls without a binding are skipped.
     pub skips: Vec<String>,
+    /// Whether the CDRs of replays are parked.
+    pub parks_replays: bool,
 }
 
 /// Envoy's route to the store, as the shipped configuration has it.
@@ -110,8 +150,8 @@ pub struct Scenario {
     pub applications: Vec<Application>,
     /// What is pushed.
     pub cdrs: Vec<Cdr>,
-    /// Binding rows that are registered at the beginning: `subscriptionId` and row.
-    pub bindings: Vec<(String, Value)>,
+    /// Bindings that CDRs name.
+    pub bindings: Vec<Binding>,
     /// The configurations; the first is the one all begin with.
     pub variants: Vec<Variant>,
     /// The route to the store.
@@ -137,16 +177,17 @@ impl Scenario {
         let gateways = (0..random.between(1, 3)).map(|_| random.pick([1, 1, 2])).collect();
         let businesses: Vec<_> = (0..random.between(1, 3)).map(|number| business(number, random)).collect();
         let applications = (0..random.pick([1, 1, 2]))
-            .map(|number| application(number, &businesses, random))
+            .map(|number| application(seed, number, &businesses, random))
             .collect::<Result<Vec<_>>>()?;
-        let bindings = bindings(seed, &businesses, random);
         let span = random.pick([0, 2_000, 60_000, 600_000]);
+        let bindings = bindings(seed, span, &businesses, random);
         let count = if random.chance(30) { random.between(50, 90) } else { random.between(3, 16) };
         let is_crowded = random.chance(40);
         let count = if is_crowded { random.between(80, 120) } else { count };
         let gateways = if is_crowded { vec![1] } else { gateways };
         let mut cdrs: Vec<_> =
             (0..count).map(|number| cdr(seed, number, span, &applications, &bindings, random)).collect();
+        correct_to_others(&mut cdrs, random);
         if is_crowded {
             for cdr in &mut cdrs {
                 let padding = format!(r#"{{"padding":"{}","#, "x".repeat(17_000));
@@ -171,7 +212,6 @@ impl Scenario {
             usize::try_from(random.between(1, 8)).unwrap_or(1)
         };
         let faults_end = span + random.pick([5_000, 90_000, 900_000, 10_800_000, 21_600_000]);
-        let bindings = bindings.into_iter().map(|(id, _, row)| (id, row)).collect();
         let poison_until = faults_end * random.between(0, 2) / 2;
         let answer_pushes = random.pick([1, 2, 4]);
         Ok(Self {
@@ -192,12 +232,24 @@ impl Scenario {
 
     /// The call of that id, if there is one.
     pub fn call(&self, call_id: &str) -> Option<&Call> {
-        self.cdrs.iter().filter_map(|cdr| cdr.call.as_ref()).find(|call| call.id == call_id)
+        self.calls().find(|call| call.id == call_id)
     }
 
-    /// The ids of all calls.
+    /// All calls that may come of a CDR, as it is or corrected.
+    fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.cdrs.iter().flat_map(|cdr| cdr.call.iter().chain(cdr.correction.iter().map(|correction| &correction.call)))
+    }
+
+    /// Their ids, each once.
     pub fn call_ids(&self) -> Vec<String> {
-        self.cdrs.iter().filter_map(|cdr| Some(cdr.call.as_ref()?.id.clone())).collect()
+        let ids: BTreeSet<_> = self.calls().map(|call| call.id.clone()).collect();
+        ids.into_iter().collect()
+    }
+
+    /// Whether the call's binding is there from the beginning.
+    pub fn is_bound_early(&self, call: &Call) -> bool {
+        let binding = call.binding.and_then(|index| self.bindings.get(index));
+        binding.is_some_and(|binding| binding.comes_at == Some(0))
     }
 
     /// The business of that cluster.
@@ -215,32 +267,35 @@ fn business(number: u64, random: &mut Random) -> Business {
     Business { ak: format!("business-{number}"), temper, timeout_ms: random.pick([200, 1_000, 5_000]) }
 }
 
-fn application(number: u64, businesses: &[Business], random: &mut Random) -> Result<Application> {
-    let app_key = format!("app{number}");
-    let stamp = Stamp::fresh()?.with_nonce("66C92B11FF8A425FB8D4CCFE0ED9ED1F")?.with_created("2026-01-05T02:30:24Z")?;
+fn application(seed: u64, number: u64, businesses: &[Business], random: &mut Random) -> Result<Application> {
+    let app_key = format!("app{number}-{seed:x}");
     let signer = Signer::new(Scheme::Aksk, &app_key, &Private::from(secret(&app_key).as_str()))?;
-    let mut headers = vec![(":method".to_owned(), b"POST".to_vec()), (":path".to_owned(), b"/huawei/fee".to_vec())];
-    headers.extend(signer.headers(&stamp).map(|(name, value)| (name.to_owned(), value.into_bytes())));
     // A business that no binding and no configuration knows now and then.
     let ak = match random.between(0, 9) {
         0 => None,
         1 => Some("business-of-nobody".to_owned()),
         _ => businesses.get(random.index(businesses.len())).map(|business| business.ak.clone()),
     };
-    Ok(Application { app_key, ak, headers })
+    Ok(Application { app_key, ak, signer: Rc::new(signer) })
 }
 
 fn secret(app_key: &str) -> String {
     format!("fictitious-secret-of-{app_key}")
 }
 
-fn bindings(seed: u64, businesses: &[Business], random: &mut Random) -> Vec<(String, String, Value)> {
-    (0..random.between(0, 3))
+fn bindings(seed: u64, span: u64, businesses: &[Business], random: &mut Random) -> Vec<Binding> {
+    (0..random.between(0, 4))
         .filter_map(|number| {
             let ak = businesses.get(random.index(businesses.len()))?.ak.clone();
             let id = format!("binding-{seed:x}-{number}");
             let row = json!({"id": number, "ak": ak, "privateNum": "+8617010000001", "status": 1});
-            Some((id, ak, row))
+            let comes_at = match random.between(0, 9) {
+                0..=4 => Some(0),
+                // Most come while calls of theirs may wait.
+                5..=8 => Some(span * random.between(0, 4) / 4 + random.pick([1, 700, 4_000, 30_000, 400_000])),
+                _ => None,
+            };
+            Some(Binding { id, ak, row, comes_at })
         })
         .collect()
 }
@@ -250,11 +305,11 @@ fn cdr(
     number: u64,
     span: u64,
     applications: &[Application],
-    bindings: &[(String, String, Value)],
+    bindings: &[Binding],
     random: &mut Random,
 ) -> Cdr {
     let index = random.index(applications.len());
-    let (app_key, mut ak) =
+    let (app_key, ak) =
         applications.get(index).map(|known| (known.app_key.clone(), known.ak.clone())).unwrap_or_default();
     // Calls of one chain share the session id and differ in their icid.
     let session_id = format!("session-{seed:x}-{}", number / 2);
@@ -264,14 +319,12 @@ fn cdr(
         "bindNum": "+8617010000001", "callerNum": "+8617010000011", "fwdDstNum": "+8617010000022",
         "callInTime": "2026-01-05 02:30:03", "callEndTime": "2026-01-05 02:30:22",
     });
-    let mut is_bound = false;
-    if random.chance(500)
-        && let Some((id, bound, _)) = bindings.get(random.index(bindings.len() + 1))
-    {
-        set(&mut cdr, "subscriptionId", json!(id));
-        ak = Some(bound.clone());
-        is_bound = true;
+    let binding = Some(random.index(bindings.len() + 1)).filter(|_| random.chance(600));
+    let binding = binding.filter(|binding| *binding < bindings.len());
+    if let Some(known) = binding.and_then(|binding| bindings.get(binding)) {
+        set(&mut cdr, "subscriptionId", json!(known.id));
     }
+    let good = cdr.to_string();
     let is_bad = random.chance(150);
     if is_bad {
         match random.between(0, 3) {
@@ -287,10 +340,24 @@ fn cdr(
         set(&mut cdr, "callInTime", json!(1_767_580_203));
     }
     let key = CallKey { app_key: &app_key, session_id: Private::new(session_id.as_str()), icid: &icid };
-    let call = (!is_bad).then(|| Call { id: key.id(), session_id: session_id.clone(), ak, is_bound });
+    let call = Call { id: key.id(), session_id: session_id.clone(), ak, binding };
+    let (call, correction) = if is_bad { (None, Some(Correction { text: good, call })) } else { (Some(call), None) };
     // Calls end in bunches, so that pushes hold several.
     let at = span * random.between(0, 3) / 3;
-    Cdr { application: index, text: cdr.to_string(), at, call, is_poison: false }
+    Cdr { application: index, text: cdr.to_string(), at, call, correction, is_poison: false }
+}
+
+/// Operators correct some CDRs to what another CDR says, too.
+fn correct_to_others(cdrs: &mut [Cdr], random: &mut Random) {
+    let others: Vec<_> = cdrs.iter().map(|cdr| Some((cdr.application, cdr.text.clone(), cdr.call.clone()?))).collect();
+    for cdr in cdrs.iter_mut().filter(|cdr| cdr.correction.is_some()) {
+        let other = others.get(random.index(others.len())).cloned().flatten();
+        if let Some((_, text, call)) = other.filter(|(application, ..)| *application == cdr.application)
+            && random.chance(400)
+        {
+            cdr.correction = Some(Correction { text, call });
+        }
+    }
 }
 
 fn set(object: &mut Value, name: &str, value: Value) {
@@ -344,7 +411,9 @@ fn variant(
         })
         .collect();
     let bytes = if is_crowded { 1_048_576 } else { 67_108_864 };
+    let parks_replays = random.chance(300);
     let config = json!({
+        "authentication": {"replay": if parks_replays { "park" } else { "report" }},
         "headers": random.pick(["hold", "hold", "pass"]),
         "applications": applications,
         "businesses": known,
@@ -370,5 +439,10 @@ fn variant(
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", errors.join("; "))
     });
-    Ok(Variant { config: Rc::new(config.context("a drawn configuration is refused")?), concurrency, skips })
+    Ok(Variant {
+        config: Rc::new(config.context("a drawn configuration is refused")?),
+        concurrency,
+        skips,
+        parks_replays,
+    })
 }

@@ -11,9 +11,9 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
-use privatenumber_contract::{CallView, ParkedView, paths};
+use privatenumber_contract::{CallDetail, ParkedView, ReplayView, paths};
 use privatenumber_store::clock::Clock;
-use privatenumber_store::database::{Database, Keeping, Page};
+use privatenumber_store::database::{Database, Page};
 use privatenumber_store::http::body::BodyLimits;
 use privatenumber_store::http::slow::SlowBodies;
 use privatenumber_store::http::{App, router};
@@ -125,9 +125,9 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>> {
+    pub fn call(&self, call_id: &str, now_ms: i64) -> Result<Option<CallDetail>> {
         let database = self.inner.borrow().database.clone();
-        Ok(self.runtime.block_on(database.call(call_id, now_ms))?.map(|detail| detail.call))
+        Ok(self.runtime.block_on(database.call(call_id, now_ms))?)
     }
 
     /// The parked CDRs, newest first, `limit` at most.
@@ -138,13 +138,20 @@ impl Store {
         let database = self.inner.borrow().database.clone();
         Ok(self.runtime.block_on(database.parked(&Page::first(limit)))?.parked)
     }
+
+    /// The pushes whose signature came with other texts before, newest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn replays(&self, limit: u32) -> Result<Vec<ReplayView>> {
+        let database = self.inner.borrow().database.clone();
+        Ok(self.runtime.block_on(database.replays(&Page::first(limit)))?.replays)
+    }
 }
 
 impl Inner {
     fn open(runtime: &Runtime, machine: &Arc<Machine>) -> Result<Self> {
-        // All pushes of an application carry one signature here, so that each would count as a replay of the first.
-        let keeping = Keeping { replay_days: 0, ..Keeping::default() };
-        let database = runtime.block_on(Database::open_in_memory()).context("no database in memory")?.keeping(keeping);
+        let database = runtime.block_on(Database::open_in_memory()).context("no database in memory")?;
         let (wall, elapsed) = (Arc::clone(machine), Arc::clone(machine));
         let clock = Clock::new(
             move || wall.wall_ms.load(Ordering::Relaxed),

@@ -23,13 +23,10 @@ fn check_not_vacuous(figures: &Figures) {
         assert!(figures.pushes.get(&status).is_some_and(|count| *count > 0), "no push was answered {status}");
     }
     assert!(figures.parked > 0 && figures.route_retries > 0 && figures.asked_again > 0);
-    assert!(
-        figures.held > 0
-            && figures.paused > 0
-            && figures.released > 0
-            && figures.works_taken > 0
-            && figures.works_asked_again > 0
-    );
+    assert!(figures.held > 0 && figures.released > 0 && figures.works_taken > 0 && figures.works_asked_again > 0);
+    assert!(figures.holds_ended_early > 0 && figures.skipped_released > 0 && figures.parked_released > 0);
+    assert!(figures.retried_as_before > 0 && figures.replays > 0 && figures.parked_as_replays > 0);
+    assert!(figures.paused > 0 && figures.reconciliations > 0);
     let replied: u64 = ["delivered", "rejected"].iter().filter_map(|state| figures.calls.get(state)).sum();
     assert!(figures.callbacks >= replied && figures.departures >= figures.callbacks);
 }

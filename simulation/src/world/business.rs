@@ -52,13 +52,11 @@ impl World<'_> {
     fn check_arrival(&mut self, ak: &str, call_id: &str, session_id: &str) -> Step {
         let call = self.truth.call(call_id);
         call.arrivals += 1;
-        let (arrivals, is_claimed) = (call.arrivals, call.claimed_at.is_some());
+        let (arrivals, is_claimed, is_owner) =
+            (call.arrivals, call.claimed_at.is_some(), call.ak.as_deref() == Some(ak));
         check(Promise::P1Once, arrivals <= 1, || format!("call {call_id} reached its business {arrivals} times"))?;
         check(Promise::P1Once, is_claimed, || format!("call {call_id} was called back before it was claimed"))?;
-        let is_right = self
-            .scenario
-            .call(call_id)
-            .is_some_and(|call| call.ak.as_deref() == Some(ak) && call.session_id == session_id);
+        let is_right = is_owner && self.scenario.call(call_id).is_some_and(|call| call.session_id == session_id);
         check(Promise::P1Once, is_right, || format!("business {ak} was called back for call {call_id} of another"))
     }
 

@@ -126,6 +126,8 @@ pub enum Event {
     PatienceOver(StreamId),
     /// Envoy, or another filter, answers a push.
     OthersAnswer(StreamId),
+    /// A binding is registered late, by number.
+    BindingComes(usize),
     /// The store is back.
     StoreUp,
     /// An operator resumes a business.

@@ -558,7 +558,8 @@ impl World<'_> {
     /// Mutated: a call is called back besides what the filter does.
     pub(super) fn call_back_besides(&mut self, call_id: &str) {
         let Some(call) = self.scenario.call(call_id).cloned() else { return };
-        let Some(ak) = call.ak.filter(|ak| self.scenario.business(ak).is_some()) else { return };
+        let ak = self.business_by_now(call_id).filter(|ak| self.scenario.business(ak).is_some());
+        let Some(ak) = ak else { return };
         let again = Callback { sender: None, ak, call_id: call.id, session_id: call.session_id, timeout_ms: 0 };
         self.after(1, Event::CallbackArrives(again));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use privatenumber_sim::huawei::RetrySchedule;
 
 use super::event::{Event, StreamId};
-use super::stream::Stream;
+use super::stream::{SignedPush, Stream};
 use super::{World, note};
 use crate::fault::Fault;
 use crate::promise::Step;
@@ -28,6 +28,8 @@ pub struct CdrState {
     pub due: Option<u64>,
     /// Whether a push of it was answered 200, completely.
     pub is_answered: bool,
+    /// The push that brought it last, by the number of its signature.
+    pub signature: Option<usize>,
     /// When the last attempt began.
     pub last_attempt: u64,
     /// Whether its last attempt could not succeed although nothing was wrong any more.
@@ -39,6 +41,15 @@ pub struct CdrState {
 pub struct Huawei {
     pub cdrs: Vec<CdrState>,
     pub streams: StreamId,
+    /// What each signature was made for.
+    signed: Vec<Signed>,
+}
+
+/// A push as it was signed.
+#[derive(Clone, Debug)]
+struct Signed {
+    application: usize,
+    batch: Vec<usize>,
 }
 
 impl Huawei {
@@ -48,10 +59,11 @@ impl Huawei {
             attempts: 0,
             due: Some(at),
             is_answered: false,
+            signature: None,
             last_attempt: 0,
             is_excused: false,
         };
-        Self { cdrs: scenario.cdrs.iter().map(|cdr| state(cdr.at)).collect(), streams: 0 }
+        Self { cdrs: scenario.cdrs.iter().map(|cdr| state(cdr.at)).collect(), streams: 0, signed: Vec::new() }
     }
 }
 
@@ -64,6 +76,7 @@ impl World<'_> {
                     due.push(index);
                 }
             }
+            self.push_as_before(&mut due)?;
             self.random.shuffle(&mut due);
             let mut rest = due.as_slice();
             while !rest.is_empty() {
@@ -74,21 +87,52 @@ impl World<'_> {
                 if batch.len() < MOST_CDRS && self.strikes(Fault::CdrDoubled) {
                     batch.extend(batch.first().copied());
                 }
-                self.push(&batch, application, true)?;
+                let signature = self.sign(application, &batch);
+                self.push(&batch, application, signature, true)?;
                 if self.strikes(Fault::PushDoubled) {
-                    self.push(&batch, application, false)?;
+                    self.push(&batch, application, signature, false)?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Pushes again, in the same bodies under the same signatures, some of the batches that are due as a whole.
+    fn push_as_before(&mut self, due: &mut Vec<usize>) -> Step {
+        let last: BTreeSet<usize> = due.iter().filter_map(|index| self.huawei.cdrs.get(*index)?.signature).collect();
+        for signature in last {
+            let Some(Signed { application, batch }) = self.huawei.signed.get(signature).cloned() else { continue };
+            let is_last =
+                |index: &usize| self.huawei.cdrs.get(*index).is_some_and(|state| state.signature == Some(signature));
+            let is_due = batch.iter().all(|index| due.contains(index) && is_last(index));
+            if is_due && self.random.chance(400) {
+                due.retain(|index| !batch.contains(index));
+                self.figures.retried_as_before += 1;
+                self.push(&batch, application, signature, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A signature for the batch: its own, or one that another had before it.
+    fn sign(&mut self, application: usize, batch: &[usize]) -> usize {
+        let of_same = |signed: &(usize, &Signed)| signed.1.application == application;
+        let earlier: Vec<_> = self.huawei.signed.iter().enumerate().filter(of_same).map(|(number, _)| number).collect();
+        if !earlier.is_empty() && self.strikes(Fault::SignatureReused) {
+            let number = self.random.index(earlier.len());
+            return earlier.get(number).copied().unwrap_or(0);
+        }
+        self.huawei.signed.push(Signed { application, batch: batch.to_vec() });
+        self.huawei.signed.len() - 1
+    }
+
     /// Pushes a batch to any gateway. `counts`: whether it is the push by whose answer Huawei decides what to repeat.
-    pub(super) fn push(&mut self, batch: &[usize], application: usize, counts: bool) -> Step {
+    pub(super) fn push(&mut self, batch: &[usize], application: usize, signature: usize, counts: bool) -> Step {
         if counts {
             for index in batch.iter().collect::<BTreeSet<_>>() {
                 if let Some(state) = self.huawei.cdrs.get_mut(*index) {
                     state.attempts += 1;
+                    state.signature = Some(signature);
                     state.due = None;
                     state.last_attempt = self.now;
                 }
@@ -102,11 +146,15 @@ impl World<'_> {
         };
         self.huawei.streams += 1;
         let id = self.huawei.streams;
-        note!(self, "huawei: push {id} of {batch:?} to gateway {gateway} root {root}, counts: {counts}");
+        note!(
+            self,
+            "huawei: push {id} of {batch:?} signed {signature} to gateway {gateway} root {root}, counts: {counts}"
+        );
         let texts: Vec<_> =
             batch.iter().filter_map(|index| self.scenario.cdrs.get(*index)).map(|cdr| cdr.text.as_str()).collect();
         let body = format!(r#"{{"eventType":"fee","feeLst":[{}]}}"#, texts.join(",")).into_bytes();
-        self.streams.insert(id, Stream::new(root, gateway, application, batch.to_vec(), counts, body, self.now));
+        let signed = SignedPush { application, signature, batch: batch.to_vec() };
+        self.streams.insert(id, Stream::new(root, gateway, signed, counts, body, self.now));
         if let Some(root) = self.roots.get_mut(&root) {
             root.streams += 1;
         }

@@ -7,6 +7,8 @@ mod huawei;
 mod operator;
 mod promises;
 mod reconciliation;
+mod replays;
+mod requests;
 mod store;
 mod stream;
 mod truth;
@@ -171,6 +173,11 @@ impl World<'_> {
         for at in moments {
             self.queue.put(at, Event::PushesDue);
         }
+        for (index, binding) in self.scenario.bindings.iter().enumerate() {
+            if let Some(at) = binding.comes_at.filter(|at| *at > 0) {
+                self.queue.put(at, Event::BindingComes(index));
+            }
+        }
         self.queue.put(self.scenario.faults_end, Event::FaultsEnd);
         Ok(())
     }
@@ -193,9 +200,10 @@ impl World<'_> {
             Event::StreamOver(stream) => self.stream_over(stream),
             Event::PatienceOver(stream) => self.patience_over(stream),
             Event::OthersAnswer(stream) => self.others_answer(stream),
+            Event::BindingComes(index) => self.binding_comes(index),
             Event::StoreUp => self.store_up(),
             Event::Resume(ak) => {
-                self.resume(&ak);
+                self.resume(ak);
                 Ok(())
             }
             Event::Restart(gateway) => self.start(gateway),
@@ -208,16 +216,16 @@ impl World<'_> {
         self.faults.are_over()
             && self.streams.is_empty()
             && self.queue.events().all(|event| self.is_idle(event))
-            && (self.are_roots_idle() && self.store.works.are_taken()
-                || self.now.saturating_sub(self.progressed_at) > STUCK_MS)
+            && (self.are_roots_idle() && !self.works_wait() || self.now.saturating_sub(self.progressed_at) > STUCK_MS)
     }
 
     /// Whether the event is of no consequence, or of such a request.
     fn is_idle(&self, event: &Event) -> bool {
         let is_awaited = |root: RootId, token: u32| self.roots.get(&root).is_some_and(|root| root.awaits(token));
         match event {
-            Event::Drive(_) | Event::Commit => true,
-            Event::LetterArrives(letter) => letter.path == paths::WORK_TAKE && self.store.works.are_taken(),
+            Event::Drive(_) => true,
+            Event::Commit => self.store.requests.is_empty(),
+            Event::LetterArrives(letter) => letter.path == paths::WORK_TAKE && !self.works_wait(),
             Event::ReplyArrives(Asker::Root { root, token }, _) => !is_awaited(*root, *token),
             Event::CallbackHeard(root, token, _) => !is_awaited(*root, *token),
             _ => false,

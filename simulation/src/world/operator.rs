@@ -111,7 +111,10 @@ impl World<'_> {
         note!(self, "the clock of machine {machine} jumps by {by} ms");
         match self.gateways.get_mut(machine) {
             Some(gateway) => gateway.wall_offset += by,
-            None => self.store.wall_offset += by,
+            None => {
+                self.store.wall_offset += by;
+                self.store.has_jumped = true;
+            }
         }
     }
 
@@ -125,7 +128,6 @@ impl World<'_> {
         for root in self.roots.values() {
             root.host.refusal_rate.set(0);
         }
-        self.resume_all();
         self.store_up()?;
         for gateway in 0..self.gateways.len() {
             self.start(gateway)?;

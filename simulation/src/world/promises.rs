@@ -1,5 +1,7 @@
 //! The promises: what must hold after every step, and what must hold once everything is at rest.
 
+use std::collections::BTreeSet;
+
 use private_number_gateway::metrics::{Gauge, Metric};
 use privatenumber_contract::{CallState, CallView, Outcome, Skipped};
 
@@ -71,7 +73,7 @@ impl World<'_> {
         }
         let Some(cdr) = self.scenario.cdrs.get(index) else { return Ok(false) };
         let is_kept = match &cdr.call {
-            Some(call) => self.view(&call.id)?.is_some(),
+            Some(call) => self.view(&call.id)?.is_some() || self.is_parked_as_replay(cdr)?,
             None => self.is_parked(&cdr.text)?,
         };
         if is_kept {
@@ -105,11 +107,14 @@ impl World<'_> {
 
     /// Whether there was nobody to call back, for the reason given.
     fn is_skipped_rightly(&self, view: &CallView) -> bool {
-        let ak = self.scenario.call(&view.call_id).and_then(|call| call.ak.as_deref());
+        let claimed = self.truth.calls.get(&view.call_id).filter(|call| call.claimed_at.is_some());
+        let ak = claimed.and_then(|call| call.ak.as_deref());
         let variant = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.variants.get(root));
         let variant = variant.and_then(|variant| self.scenario.variants.get(*variant));
         match view.outcome {
-            Some(Outcome::Skipped { reason: Skipped::NoBinding }) => ak.is_none() || self.is_to_be_skipped(view),
+            Some(Outcome::Skipped { reason: Skipped::NoBinding }) => {
+                claimed.is_some() && ak.is_none() || self.is_to_be_skipped(view)
+            }
             Some(Outcome::Skipped { reason: Skipped::NoCallback }) => ak.is_some_and(|ak| {
                 variant.is_some_and(|variant| !variant.concurrency.iter().any(|(known, _)| known == ak))
             }),
@@ -119,7 +124,7 @@ impl World<'_> {
 
     /// Whether a configuration says that calls like this are skipped, having no binding.
     fn is_to_be_skipped(&self, view: &CallView) -> bool {
-        let is_unbound = self.scenario.call(&view.call_id).is_some_and(|call| !call.is_bound);
+        let is_unbound = self.scenario.call(&view.call_id).is_some_and(|call| !self.scenario.is_bound_early(call));
         let variant = self.truth.holders.get(&view.push_id).and_then(|root| self.truth.variants.get(root));
         let variant = variant.and_then(|variant| self.scenario.variants.get(*variant));
         is_unbound && variant.is_some_and(|variant| variant.skips.contains(&view.app_key))
@@ -142,9 +147,16 @@ impl World<'_> {
             let untold = Gauge::ALL.iter().find(|gauge| root.driver.told(Metric::Gauge(**gauge)) != 0);
             check(Promise::P8Finished, untold.is_none(), || format!("root {id} leaves {untold:?} as it was"))?;
         }
+        self.check_replays()?;
         self.figures.cdrs = self.scenario.cdrs.len() as u64;
         for index in 0..self.scenario.cdrs.len() {
             self.check_cdr(index)?;
+        }
+        // Calls that were made of parked CDRs and that no CDR brought by itself.
+        let of_cdrs: BTreeSet<_> =
+            self.scenario.cdrs.iter().filter_map(|cdr| Some(cdr.call.as_ref()?.id.clone())).collect();
+        for call_id in self.scenario.call_ids().into_iter().filter(|call_id| !of_cdrs.contains(call_id)) {
+            self.check_call(&call_id)?;
         }
         self.check_reconciliation()
     }
@@ -163,7 +175,12 @@ impl World<'_> {
             format!("CDR {index} was pushed with nothing wrong any more and is not in the store")
         })?;
         match cdr.call {
-            Some(call) if is_kept => self.check_call(&call.id),
+            Some(call) if is_kept => {
+                let is_parked = self.view(&call.id)?.is_none();
+                self.figures.parked += u64::from(is_parked);
+                self.figures.parked_as_replays += u64::from(is_parked);
+                self.check_call(&call.id)
+            }
             None if is_kept => {
                 self.figures.parked += 1;
                 Ok(())
@@ -181,7 +198,7 @@ impl World<'_> {
         let state = match view.outcome {
             Some(outcome) => outcome.state().as_str(),
             None => {
-                self.store.works.check_taken(call_id)?;
+                self.check_taken(&view)?;
                 let cause = self.unknown_cause(call_id, &view)?;
                 *self.figures.unknown.entry(cause).or_default() += 1;
                 "unknown"

@@ -76,10 +76,6 @@ impl World<'_> {
         self.store.wall_offset += LONG_MS;
         self.reconcile()?;
         for call_id in self.scenario.call_ids() {
-            // Of works that the simulated part of the store hands out the real one does not know.
-            if self.store.works.knows(&call_id) {
-                continue;
-            }
             let Some(view) = self.store_view_at(&call_id, self.store_now())? else { continue };
             let is_seen = self.reconciliation.seen.contains(&call_id);
             check(Promise::P3Accounted, is_seen || !CallState::UNDELIVERED.contains(&view.state), || {

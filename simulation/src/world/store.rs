@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use privatenumber_contract::{
-    CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, PushBatch, PushBatchAnswer, PushId, PushResult, PushVerdict,
-    paths,
+    CallDetail, CallResult, CallVerdict, CallView, MaybeSent, Outcome, OutcomeReport, Outcomes, PushAnswer, PushBatch,
+    PushBatchAnswer, PushId, PushResult, PushVerdict, paths,
 };
 use serde_json::{Map, Value, json};
 
 use super::event::{Asker, Event, Letter, Reply};
 use super::gateway::{all_refused, claimed};
-use super::works::Works;
+use super::requests::Request;
+use super::works::granted;
 use super::{World, note, wall};
 use crate::fault::Fault;
 use crate::mutation::Mutation;
@@ -20,11 +21,13 @@ use crate::store::{MachineTime, Store, StoreAnswer, StoreRequest};
 
 /// See the [module](self).
 pub struct StoreSide<'s> {
-    store: &'s Store,
+    pub store: &'s Store,
     /// Away: nobody listens.
     pub is_down: bool,
     /// How far its wall clock is off.
     pub wall_offset: i64,
+    /// Whether that clock ever jumped.
+    pub has_jumped: bool,
     /// What waits for the next commit.
     waiting: Vec<Letter>,
     is_committing: bool,
@@ -36,8 +39,10 @@ pub struct StoreSide<'s> {
     pub hangs_until: u64,
     /// The answer to an earlier batch.
     earlier_answer: Option<Vec<u8>>,
-    /// Calls that wait for a worker.
-    pub works: Works,
+    /// The answer to an earlier request for works.
+    pub earlier_works: Option<Vec<u8>>,
+    /// What operators and businesses ask for, which waits for the next commit.
+    pub requests: Vec<Request>,
 }
 
 impl<'s> StoreSide<'s> {
@@ -46,13 +51,15 @@ impl<'s> StoreSide<'s> {
             store,
             is_down: false,
             wall_offset: 0,
+            has_jumped: false,
             waiting: Vec::new(),
             is_committing: false,
             refuses_batches: None,
             refuses_works_until: 0,
             hangs_until: 0,
             earlier_answer: None,
-            works: Works::default(),
+            earlier_works: None,
+            requests: Vec::new(),
         }
     }
 
@@ -74,14 +81,15 @@ impl<'s> StoreSide<'s> {
 
 impl World<'_> {
     pub(super) fn register_bindings(&mut self) -> Step {
-        for (id, row) in &self.scenario.bindings {
-            let path = format!("{}/{id}", paths::BINDINGS);
-            let body = serde_json::to_vec(row).map_err(anyhow::Error::from)?;
+        for binding in self.scenario.bindings.iter().filter(|binding| binding.comes_at == Some(0)) {
+            let path = format!("{}/{}", paths::BINDINGS, binding.id);
+            let body = serde_json::to_vec(&binding.row).map_err(anyhow::Error::from)?;
             let request = StoreRequest { method: "PUT", path: &path, body: &body };
             let answers = self.store.serve_now(&[request], self.now)?;
             if !answers.iter().all(|answer| (200..300).contains(&answer.status)) {
                 return Err(Stop::Failed(anyhow::anyhow!("a binding was refused: {answers:?}")));
             }
+            self.truth.bound.insert(binding.id.clone());
         }
         Ok(())
     }
@@ -98,14 +106,25 @@ impl World<'_> {
 
     /// A call as the store shows it at that moment, epoch milliseconds.
     pub(super) fn store_view_at(&self, call_id: &str, now_ms: i64) -> Result<Option<CallView>, Stop> {
-        let mut view = self.store.store.call(call_id, now_ms)?;
-        if let Some(view) = &mut view {
-            self.store.works.show(view, now_ms);
-        }
+        let mut view = self.store.store.call(call_id, now_ms)?.map(|detail| detail.call);
         if let (Some(view), Some(overwritten)) = (&mut view, self.truth.overwritten.get(call_id)) {
             view.outcome = Some(*overwritten);
         }
         Ok(view)
+    }
+
+    /// A call with its history as the store shows it now.
+    pub(super) fn detail(&self, call_id: &str) -> Result<Option<CallDetail>, Stop> {
+        Ok(self.store.store.call(call_id, self.store_now())?)
+    }
+
+    /// The CDRs of this run that are parked, and the numbers they have in the store.
+    pub(super) fn parked_cdrs(&self) -> Result<Vec<(usize, i64)>, Stop> {
+        let limit = u32::try_from(self.scenario.cdrs.len()).unwrap_or(u32::MAX);
+        let parked = self.store.store.parked(limit)?;
+        let number = |text: &str| parked.iter().find(|known| known.raw.expose() == text).map(|known| known.number);
+        let cdrs = self.scenario.cdrs.iter().enumerate();
+        Ok(cdrs.filter_map(|(index, cdr)| Some((index, number(&cdr.text)?))).collect())
     }
 
     /// Whether the CDR's text is parked.
@@ -174,11 +193,20 @@ impl World<'_> {
             }
             letter.body = body.to_string().into_bytes();
         }
+        if is_claims(letter.path) {
+            self.mutate_signatures(&mut letter)?;
+        }
         if self.mutates(Mutation::LateOutcomeRefused) && letter.path == paths::OUTCOMES {
             self.leave_out_late_outcomes(&mut letter)?;
         }
         note!(self, "store: request to {} of {:?} waits for a commit", letter.path, letter.asker);
         self.store.waiting.push(letter);
+        self.commit_soon();
+        Ok(())
+    }
+
+    /// What waits will be committed.
+    pub(super) fn commit_soon(&mut self) {
         if !self.store.is_committing {
             self.store.is_committing = true;
             let took = if self.strikes(Fault::StoreSlow) {
@@ -188,14 +216,14 @@ impl World<'_> {
             };
             self.after(took, Event::Commit);
         }
-        Ok(())
     }
 
     /// The real store commits what waits, all together.
     pub(super) fn commit(&mut self) -> Step {
         self.store.is_committing = false;
         let letters = std::mem::take(&mut self.store.waiting);
-        if letters.is_empty() {
+        let requests = std::mem::take(&mut self.store.requests);
+        if letters.is_empty() && requests.is_empty() {
             return Ok(());
         }
         self.figures.commits += 1;
@@ -204,23 +232,20 @@ impl World<'_> {
         let mut bodies = Vec::new();
         for letter in &letters {
             let (body, ids) = self.withhold(letter)?;
-            bodies.push(self.before_commit(letter, body)?);
+            bodies.push(body);
             withheld.push(ids);
         }
-        let requests: Vec<_> = letters
-            .iter()
-            .zip(&bodies)
-            .filter_map(|(letter, (body, _))| {
-                let body = body.as_deref()?;
-                Some(StoreRequest { method: "POST", path: letter.path, body })
-            })
-            .collect();
-        let mut served = self.store.serve_now(&requests, self.now)?.into_iter();
-        let mut answers = Vec::new();
-        for (letter, (body, added)) in letters.iter().zip(bodies) {
-            let answer = body.and_then(|_| served.next());
-            answers.push(self.after_commit(letter, added, answer)?);
+        let (alone, together): (Vec<_>, Vec<_>) = requests.into_iter().partition(Request::reads_first);
+        let sent = letters.iter().zip(&bodies);
+        let sent = sent.map(|(letter, body)| StoreRequest { method: "POST", path: letter.path, body });
+        let sent: Vec<_> = sent.chain(together.iter().map(Request::as_sent)).collect();
+        let mut answers = self.store.serve_now(&sent, self.now)?;
+        let mut answered: Vec<_> = together.into_iter().zip(answers.split_off(letters.len())).collect();
+        for request in alone {
+            let answer = self.store.serve_now(&[request.as_sent()], self.now)?;
+            answered.extend(answer.into_iter().map(|answer| (request.clone(), answer)));
         }
+        self.requests_committed(&answered)?;
         self.mutate_group(&letters, &mut answers)?;
         for ((letter, mut answer), withheld) in letters.iter().zip(answers).zip(withheld) {
             note!(self, "store: {} of {:?} comes to {}", letter.path, letter.asker, answer.status);
@@ -230,7 +255,7 @@ impl World<'_> {
             }
             match letter.path {
                 paths::OUTCOMES => self.outcomes_committed(letter)?,
-                paths::WORK_TAKE => {}
+                paths::WORK_TAKE => self.works_committed(letter, &mut answer)?,
                 _ => self.pushes_committed(letter, &answer)?,
             }
             if letter.path == paths::PUSH_BATCHES {
@@ -316,8 +341,13 @@ impl World<'_> {
             }
             let known = |push_id: &PushId| self.truth.committed.contains(push_id);
             match self.mutation {
-                Some(Mutation::ClaimGrantedToTwoPushes) => self.grant_again(answer, |_| true)?,
-                Some(Mutation::GroupNotDeduplicated) => self.grant_again(answer, |id| of_group.contains(id))?,
+                Some(Mutation::ClaimGrantedToTwoPushes) => self.grant_again(letter, answer, |_, _| Ok(true))?,
+                Some(Mutation::GroupNotDeduplicated) => {
+                    self.grant_again(letter, answer, |id, _| Ok(of_group.contains(id)))?;
+                }
+                Some(Mutation::EarlierIdNotRetired) => {
+                    self.grant_again(letter, answer, |id, push_id| self.held_before(id, push_id))?;
+                }
                 Some(Mutation::RefusedByState) if letter.push_ids.iter().any(known) => {
                     *answer = all_refused(&letter.push_ids, letter.path);
                 }
@@ -341,10 +371,12 @@ impl World<'_> {
         }
         let now = self.now;
         self.progressed_at = now;
+        for (push_id, call_id) in calls_with(CallVerdict::Held, letter, &answer.body) {
+            self.is_held_for(push_id, call_id)?;
+        }
         for call_id in claimed(&answer.body) {
-            note!(self, "store: call {call_id} is claimed");
-            self.check_time_to_live(&call_id)?;
-            self.truth.call(&call_id).claimed_at.get_or_insert(now);
+            self.check_time_to_live(letter, &call_id)?;
+            self.claim_committed(&call_id);
             if letter.asker == Asker::Nobody {
                 self.call_back_besides(&call_id);
             }
@@ -353,8 +385,10 @@ impl World<'_> {
     }
 
     /// P3: whatever the clock of its gateway shows, a claim lasts for what the gateway is configured to ask for.
-    fn check_time_to_live(&self, call_id: &str) -> Step {
-        let Some(view) = self.store.store.call(call_id, self.store_now())? else { return Ok(()) };
+    fn check_time_to_live(&self, letter: &Letter, call_id: &str) -> Step {
+        let view = self.view(call_id)?.filter(|view| letter.push_ids.contains(&view.push_id));
+        // A store that makes mistakes may say so of a claim that another push holds.
+        let Some(view) = view else { return Ok(()) };
         let left = view.claim_deadline.saturating_sub(self.store_now());
         let asked_for = |variant: &Variant| variant.config.store.claim_deadline_ms == left.unsigned_abs();
         let is_right = self.scenario.variants.iter().any(asked_for);
@@ -398,18 +432,26 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What the store answers if it grants claims that others hold.
-    fn grant_again(&self, answer: &mut StoreAnswer, grants: impl Fn(&str) -> bool) -> Step {
+    /// What the store answers if it grants claims that others hold. `grants`: whether it does, by call and push.
+    fn grant_again(
+        &self,
+        letter: &Letter,
+        answer: &mut StoreAnswer,
+        grants: impl Fn(&str, &str) -> Result<bool, Stop>,
+    ) -> Step {
         let mut body: Value = serde_json::from_slice(&answer.body).map_err(anyhow::Error::from)?;
         for push in pushes_of(&mut body, "calls") {
+            let alone = letter.push_ids.first().map(ToString::to_string);
+            let push_id = push.get("pushId").and_then(Value::as_str).map(str::to_owned).or(alone).unwrap_or_default();
             let calls = push.get_mut("calls").and_then(Value::as_array_mut);
-            for call in calls.into_iter().flatten().filter(|call| call.get("verdict") == Some(&json!("duplicate"))) {
+            for call in calls.into_iter().flatten() {
+                let verdict = call.get("verdict").and_then(Value::as_str).unwrap_or_default();
                 let call_id = call.get("callId").and_then(Value::as_str).unwrap_or_default().to_owned();
-                if !grants(&call_id) {
+                if !["duplicate", "held"].contains(&verdict) || !grants(&call_id, &push_id)? {
                     continue;
                 }
-                if let Some(CallView { call_id, record, .. }) = self.view(&call_id)? {
-                    *call = json!({"verdict": "claimed", "callId": call_id, "ak": record.ak, "record": record});
+                if let Some(view) = self.view(&call_id)? {
+                    *call = granted(&view)?;
                 }
             }
         }
@@ -457,6 +499,23 @@ impl World<'_> {
         }
         batch = Outcomes { outcomes: in_time };
         letter.body = serde_json::to_vec(&batch).map_err(anyhow::Error::from)?;
+        Ok(())
+    }
+
+    /// Makes the mistakes that lie in what the store is told of a signature.
+    fn mutate_signatures(&self, letter: &mut Letter) -> Step {
+        if !self.mutates(Mutation::NonceLeftOut) && !self.mutates(Mutation::SignatureForgotten) {
+            return Ok(());
+        }
+        let mut body: Value = serde_json::from_slice(&letter.body).map_err(anyhow::Error::from)?;
+        for push in pushes_of(&mut body, "appKey") {
+            if self.mutates(Mutation::SignatureForgotten) {
+                push.remove("signature");
+            } else if let Some(signature) = push.get_mut("signature").and_then(Value::as_object_mut) {
+                signature.insert("hash".to_owned(), json!("0".repeat(32)));
+            }
+        }
+        letter.body = body.to_string().into_bytes();
         Ok(())
     }
 
@@ -508,6 +567,9 @@ impl World<'_> {
     /// The store goes away: what waits for a commit is lost.
     pub(super) fn store_down(&mut self) {
         self.store.is_down = true;
+        for request in std::mem::take(&mut self.store.requests) {
+            self.request_lost(&request);
+        }
         for letter in std::mem::take(&mut self.store.waiting) {
             self.after(1, Event::ReplyArrives(letter.asker, Reply::Reset));
         }
@@ -525,6 +587,19 @@ impl World<'_> {
 /// Whether claims of pushes are asked for there.
 pub(super) fn is_claims(path: &str) -> bool {
     [paths::PUSHES, paths::PUSH_BATCHES].contains(&path)
+}
+
+/// The calls with that verdict in the answer to a push or a batch, each with its push.
+fn calls_with(verdict: CallVerdict, letter: &Letter, body: &[u8]) -> Vec<(PushId, String)> {
+    let of = |push_id: PushId, calls: &[CallResult<'_>]| -> Vec<(PushId, String)> {
+        let wanted = calls.iter().filter(|call| call.verdict == verdict);
+        wanted.map(|call| (push_id, call.call_id.to_string())).collect()
+    };
+    if let Ok(answer) = serde_json::from_slice::<PushBatchAnswer<'_>>(body) {
+        return answer.pushes.iter().flat_map(|result| of(result.push_id, &result.calls)).collect();
+    }
+    let Ok(answer) = serde_json::from_slice::<PushAnswer<'_>>(body) else { return Vec::new() };
+    letter.push_ids.first().map(|push_id| of(*push_id, &answer.calls)).unwrap_or_default()
 }
 
 /// The pushes, or what is said of them, in a body about one, which has that member, or about several.

@@ -1,5 +1,7 @@
 //! One push through one gateway: what Envoy's connection manager, router and filter do with it.
 
+use std::collections::BTreeSet;
+
 use private_number_gateway::config::HeadersMode;
 use private_number_gateway::driver::{Action, Event as StreamEvent};
 use private_number_gateway::reply::Reply as PushReply;
@@ -17,12 +19,25 @@ const PATIENCE_TOLERANCE_MS: u64 = 100;
 /// How late the wake-up may come that answers a push which gave way, milliseconds.
 const WAKE_UP_MS: u64 = 5;
 
+/// What Huawei signed.
+#[derive(Clone, Debug)]
+pub struct SignedPush {
+    /// Whose credentials it carries, by number.
+    pub application: usize,
+    /// Which signature it carries: two pushes with the same number have the same nonce and time.
+    pub signature: usize,
+    /// What it carries, by number.
+    pub batch: Vec<usize>,
+}
+
 /// A push on its way.
 #[derive(Debug)]
 pub struct Stream {
     pub root: RootId,
     pub gateway: usize,
     application: usize,
+    /// Which signature it carries.
+    signature: usize,
     /// What it carries, by number.
     batch: Vec<usize>,
     /// Whether Huawei goes by its answer.
@@ -51,19 +66,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub fn new(
-        root: RootId,
-        gateway: usize,
-        application: usize,
-        batch: Vec<usize>,
-        counts: bool,
-        body: Vec<u8>,
-        began: u64,
-    ) -> Self {
+    pub fn new(root: RootId, gateway: usize, signed: SignedPush, counts: bool, body: Vec<u8>, began: u64) -> Self {
+        let SignedPush { application, signature, batch } = signed;
         Self {
             root,
             gateway,
             application,
+            signature,
             batch,
             counts,
             began,
@@ -99,8 +108,9 @@ impl World<'_> {
     pub(super) fn push_headers(&mut self, id: StreamId) -> Step {
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         stream.has_begun = true;
-        let headers = self.scenario.applications.get(stream.application).map(|known| known.headers.clone());
-        let headers = headers.unwrap_or_default();
+        let signature = stream.signature;
+        let application = self.scenario.applications.get(stream.application);
+        let headers = application.map(|known| known.headers(signature)).transpose()?.unwrap_or_default();
         let action = self.step(id, StreamEvent::RequestHeaders { headers: &headers, is_end: false });
         match action {
             Some(Action::Hold | Action::Pass(_)) => {
@@ -179,7 +189,9 @@ impl World<'_> {
         }
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.push_id = Some(push_id);
+            self.truth.signatures.insert(push_id, stream.signature);
         }
+        self.truth.texts.insert(push_id, self.in_reading_order(&batch));
         note!(self, "push {id} has push id {push_id}");
         let forwarded = match action {
             Action::Hold => None,
@@ -226,6 +238,15 @@ impl World<'_> {
         self.scenario.cdrs.get(index).is_some_and(|cdr| cdr.call.is_some())
     }
 
+    /// The CDRs of a batch as the filter passes them on: those that can be used, each once, then the others.
+    fn in_reading_order(&self, batch: &[usize]) -> Vec<usize> {
+        let (mut usable, others): (Vec<_>, Vec<_>) = batch.iter().partition(|index| self.is_usable(**index));
+        let mut seen = BTreeSet::new();
+        usable.retain(|index| seen.insert(*index));
+        usable.extend(others);
+        usable
+    }
+
     /// The open streams of that push.
     pub(super) fn streams_of(&self, push_id: PushId) -> Vec<StreamId> {
         let own = self.streams.iter().filter(|(_, stream)| stream.push_id == Some(push_id) && !stream.is_answered);
@@ -242,7 +263,8 @@ impl World<'_> {
     fn call_back_unclaimed(&mut self, root: RootId, batch: &[usize]) {
         let calls: Vec<_> = batch.iter().filter_map(|index| self.scenario.cdrs.get(*index)?.call.clone()).collect();
         for call in calls {
-            let Some(business) = call.ak.as_deref().and_then(|ak| self.scenario.business(ak)) else { continue };
+            let ak = self.business_by_now(&call.id);
+            let Some(business) = ak.and_then(|ak| self.scenario.business(&ak)) else { continue };
             let callback = Callback {
                 sender: Some((root, u32::MAX)),
                 ak: business.ak.clone(),

@@ -21,8 +21,12 @@ pub struct CallTruth {
     pub granted_at: Option<u64>,
     /// Whether Envoy refused its callback for a while.
     pub was_refused: bool,
-    /// The outcome that the store showed first.
+    /// The outcome that the store showed first; since its last release, if there was one.
     pub outcome: Option<Outcome>,
+    /// How often it was released.
+    pub releases: usize,
+    /// Whom it belonged to when it was claimed.
+    pub ak: Option<String>,
 }
 
 /// How a root ended.
@@ -45,6 +49,10 @@ pub struct Truth {
     pub variants: BTreeMap<RootId, usize>,
     /// Roots that are no more.
     pub ends: BTreeMap<RootId, End>,
+    /// Which signature a push carried.
+    pub signatures: BTreeMap<PushId, usize>,
+    /// Which CDRs a push brought, in the order of its texts.
+    pub texts: BTreeMap<PushId, Vec<usize>>,
     /// Pushes that the store committed.
     pub committed: BTreeSet<PushId>,
     /// Pushes that the store cannot stomach; mutated: and those that were asked with them.
@@ -53,6 +61,16 @@ pub struct Truth {
     pub knew_no_batches: bool,
     /// CDRs that were seen in the store, by their number.
     pub kept: BTreeSet<usize>,
+    /// Bindings that are registered.
+    pub bound: BTreeSet<String>,
+    /// Calls that wait in the store, and until when: epoch milliseconds of the store; `None` while the business is paused.
+    pub waiting: BTreeMap<String, Option<i64>>,
+    /// Which push brought a call that waited for its binding.
+    pub brought_by: BTreeMap<String, PushId>,
+    /// Calls that were taken as works, and by which id last.
+    pub taken: BTreeMap<String, PushId>,
+    /// Mutated: calls that were released although they may have been sent, and that nobody has taken yet.
+    pub released_wrongly: BTreeSet<String>,
     /// Mutated: outcomes that were overwritten.
     pub overwritten: BTreeMap<String, Outcome>,
 }

@@ -26,8 +26,9 @@ struct Granted {
     record: Box<RawValue>,
 }
 
-/// Grants works, those first that are due longest. An id that took works before is given those of them that have no outcome, and never
-/// further ones: what it did not hear of would be lost among them.
+/// Grants works, those first that are due longest. An id that asked before is given those of its works that have no outcome, and never
+/// further ones: what it did not hear of would be lost among them. That holds for an id that was given nothing, too: its worker has
+/// heard so, and no longer waits for what a late copy of its request is granted.
 pub(super) fn apply_takes<T: Transaction>(
     transaction: &mut T,
     slots: &mut [&mut Slot<WorkRequest>],
@@ -42,7 +43,7 @@ pub(super) fn apply_takes<T: Transaction>(
     }
     let ids: Vec<PushId> = asked.iter().map(|request| request.push_id).collect();
     let mut held = transaction.works_of(&ids)?;
-    held.retain(|_, works| works.ever_took);
+    held.retain(|_, works| works.ever_asked);
     let mut calls: HashMap<PushId, Vec<CallDone>> = renew(transaction, &asked, held, now_ms)?;
 
     let fresh: Vec<WorkRequest> = asked.into_iter().filter(|request| !calls.contains_key(&request.push_id)).collect();
@@ -50,6 +51,9 @@ pub(super) fn apply_takes<T: Transaction>(
     for work in granted {
         let done = claimed(work.call_id, work.ak, work.record);
         calls.entry(work.push_id).or_default().push(done);
+    }
+    for request in fresh.iter().filter(|request| !calls.contains_key(&request.push_id)) {
+        transaction.note_empty_handed(request.push_id);
     }
     for slot in slots {
         let calls = calls.get(&slot.work.push_id).cloned().unwrap_or_default();

@@ -90,8 +90,8 @@ pub(crate) struct GrantRow<'a> {
 /// What a worker's id stands for.
 #[derive(Default)]
 pub(crate) struct WorksOf {
-    /// Whether it was ever granted a work.
-    pub ever_took: bool,
+    /// Whether it was ever granted a work, or told that there is none.
+    pub ever_asked: bool,
     /// Its works without an outcome.
     pub works: Vec<DueWork>,
 }
@@ -285,6 +285,10 @@ pub(crate) trait Transaction {
 
     /// What the ids of workers stand for; those that stand for nothing may be left out.
     fn works_of(&mut self, push_ids: &[PushId]) -> Result<HashMap<PushId, WorksOf>, EngineError>;
+
+    /// Notes that this id is told that there are no works, whether or not the transaction is committed. It may be forgotten when the
+    /// store ends, or once many others were told so.
+    fn note_empty_handed(&mut self, push_id: PushId);
 
     /// The works that are due longest. Nobody else is given them until this transaction ends.
     fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError>;

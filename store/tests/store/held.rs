@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::{PUSH_1, PUSH_2, START, Store, WORKER_1, answered, call, call_id, metric, push};
+use crate::support::{PUSH_1, PUSH_2, START, Store, WORKER_1, WORKER_2, answered, call, call_id, metric, push};
 
 /// How long calls of these tests are held, milliseconds.
 const HOLD: i64 = 60_000;
@@ -82,7 +82,7 @@ async fn a_binding_that_comes_makes_the_call_a_work_with_its_row() {
     verdict(&store, holding(PUSH_1, vec![call("session")])).await;
     store.pass_ms(1000);
     store.put("/v1/bindings/binding-2", json!({"ak": "OTHER"})).await.expect(201);
-    assert_eq!(store.take(WORKER_1, 10).await, json!({"pushId": WORKER_1, "calls": [], "worksWaiting": 0}));
+    assert_eq!(store.take(WORKER_2, 10).await, json!({"pushId": WORKER_2, "calls": [], "worksWaiting": 0}));
     store.put("/v1/bindings/binding-1", json!({"id": 7, "ak": "BUSINESS"})).await.expect(201);
     assert_eq!(store.call(&call_id("session")).await["wait"]["due"], START + 1000);
     let other = store.post("/v1/pushes", push(PUSH_2, vec![])).await.expect(200);

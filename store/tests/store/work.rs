@@ -73,11 +73,13 @@ async fn r12_a_worker_that_asks_again_is_given_the_same_works_with_the_same_reco
 }
 
 #[tokio::test]
-async fn r12_a_worker_that_was_given_nothing_may_ask_with_the_same_id() {
+async fn p8_a_late_copy_of_a_request_that_was_given_nothing_takes_no_works() {
     let store = Store::in_memory().await;
     assert_eq!(store.take(WORKER_1, 1).await["calls"], json!([]));
     let expected = due(&store, 1).await;
-    assert_eq!(ids(&store.take(WORKER_1, 1).await), expected);
+    // The worker has heard that there is nothing: it would never hear of these.
+    assert_eq!(store.take(WORKER_1, 1).await, json!({"pushId": WORKER_1, "calls": [], "worksWaiting": 1}));
+    assert_eq!(ids(&store.take(WORKER_2, 1).await), expected);
 }
 
 #[tokio::test]

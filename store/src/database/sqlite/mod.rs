@@ -2,6 +2,7 @@
 //! read.
 
 mod check;
+mod empty_handed;
 mod file;
 mod migrate;
 mod read;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{EngineError, OpenError, OpenOptions};
 pub(crate) use check::check;
+use empty_handed::EmptyHanded;
 use file::DataFile;
 use readers::Readers;
 use signatures::Signatures;
@@ -56,10 +58,15 @@ pub(crate) struct Writing {
     connection: Option<Connection>,
     /// Where the signatures that are remembered stand.
     signatures: Signatures,
+    /// The workers that were told that there are no works.
+    empty_handed: EmptyHanded,
     place: Place,
     /// How many pages stayed in the write-ahead log when it was last brought over, because readers still needed the file as it was.
     left: i64,
 }
+
+/// What a transaction gets: the connection, the file (`None` in memory), and what is remembered beside it.
+type Connected<'a> = (&'a mut Option<Connection>, Option<&'a DataFile>, &'a mut Signatures, &'a mut EmptyHanded);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -87,8 +94,13 @@ impl Sqlite {
         migrate::migrate(&mut connection).map_err(|reason| OpenError::Migration { file: name.clone(), reason })?;
         file.record().map_err(|source| OpenError::File { file: name, source })?;
         let place = Place::File { file: Arc::clone(&file), busy_timeout: options.busy_timeout };
-        let signatures = Signatures::default();
-        let writing = Arc::new(Mutex::new(Writing { connection: Some(connection), signatures, place, left: 0 }));
+        let writing = Arc::new(Mutex::new(Writing {
+            connection: Some(connection),
+            signatures: Signatures::default(),
+            empty_handed: EmptyHanded::default(),
+            place,
+            left: 0,
+        }));
         let readers = Readers::of_file(file, options);
         Ok(Self { writing, readers })
     }
@@ -106,6 +118,7 @@ impl Sqlite {
         let writing = Arc::new(Mutex::new(Writing {
             connection: Some(connection),
             signatures: Signatures::default(),
+            empty_handed: EmptyHanded::default(),
             place: Place::Memory,
             left: 0,
         }));
@@ -149,7 +162,7 @@ impl Sqlite {
 
 impl Writing {
     /// The connection, the file it writes to, and the signatures in it; opens another connection if one was given up.
-    fn connection(&mut self) -> Result<(&mut Option<Connection>, Option<&DataFile>, &mut Signatures), EngineError> {
+    fn connection(&mut self) -> Result<Connected<'_>, EngineError> {
         let file = match (&self.connection, &self.place) {
             (Some(_), Place::File { file, .. }) => {
                 file.check()?;
@@ -163,7 +176,7 @@ impl Writing {
             (Some(_), Place::Memory | Place::Closed) => None,
             (None, Place::Memory | Place::Closed) => return Err(closed()),
         };
-        Ok((&mut self.connection, file, &mut self.signatures))
+        Ok((&mut self.connection, file, &mut self.signatures, &mut self.empty_handed))
     }
 
     /// Brings what the write-ahead log holds into the database file, once it is [`CHECKPOINT_PAGES`]. What readers still need stays. Noted

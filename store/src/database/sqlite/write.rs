@@ -7,6 +7,7 @@ use privatenumber_contract::{OutcomeReport, Private, PushId, ReportedOutcome, Wa
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
+use super::empty_handed::EmptyHanded;
 use super::file::DataFile;
 use super::signatures::{Change, Signatures};
 use super::{Place, Writing, closed, describe, is_damage, read};
@@ -27,6 +28,7 @@ pub(crate) struct SqliteTransaction<'a> {
     /// `None` in memory.
     file: Option<&'a DataFile>,
     signatures: &'a mut Signatures,
+    empty_handed: &'a mut EmptyHanded,
     /// What the transaction changes of the signatures.
     change: Option<Change>,
 }
@@ -48,10 +50,10 @@ impl WriteEngine for Writing {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, EngineError> {
-        let (connection, file, signatures) = self.connection()?;
+        let (connection, file, signatures, empty_handed) = self.connection()?;
         let begin = connection.as_ref().map(|connection| connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
         match begin {
-            Some(Ok(_)) => Ok(SqliteTransaction { connection, file, signatures, change: None }),
+            Some(Ok(_)) => Ok(SqliteTransaction { connection, file, signatures, empty_handed, change: None }),
             // Whatever is wrong with BEGIN is not the fault of a work.
             Some(Err(error)) => Err(match EngineError::from(error) {
                 EngineError::Statement(reason) => EngineError::Unavailable(reason),
@@ -418,10 +420,16 @@ impl Transaction for SqliteTransaction<'_> {
             let hex = Hex::of(*push_id);
             if ever_took.query_row([hex.text()], |row| row.get(0))? {
                 let works = works_of.query_map([hex.text()], due_work)?.collect::<Result<_, _>>()?;
-                found.insert(*push_id, WorksOf { ever_took: true, works });
+                found.insert(*push_id, WorksOf { ever_asked: true, works });
+            } else if self.empty_handed.contains(*push_id) {
+                found.insert(*push_id, WorksOf { ever_asked: true, works: Vec::new() });
             }
         }
         Ok(found)
+    }
+
+    fn note_empty_handed(&mut self, push_id: PushId) {
+        self.empty_handed.note(push_id);
     }
 
     fn due_works(&mut self, most: usize, now_ms: i64) -> Result<Vec<DueWork>, EngineError> {
