@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use harness::configuration::HeadersMode;
-use harness::{demo, http, products};
+use harness::{demo, http, products, wait};
 use privatenumber_contract::{CallDetail, CallState, EventPage, Warning, paths};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 in_both_modes!(
     p3_each_odd_value_brings_one_callback_with_the_field_null_and_a_warning,
@@ -91,8 +91,12 @@ async fn p3_each_odd_value_brings_one_callback_with_the_field_null_and_a_warning
     ensure!(kept.event_type == "playRes" && kept.raw.expose().as_bytes() == event, "another event is kept");
 
     ensure!(world.store.parked().await?.parked.is_empty(), "something is parked");
-    let warnings = world.gateway.statistics().await?.sum_of(|name| name.contains("cdr_warnings_total"));
-    ensure!(warnings == 3 + 2 + 2 * 50, "{warnings} warnings are counted");
+    wait::until("all warnings to be counted", PATIENCE, async || {
+        let warnings = world.gateway.statistics().await?.sum_of(|name| name.contains("cdr_warnings_total"));
+        ensure!(warnings == 3 + 2 + 2 * 50, "{warnings} warnings are counted");
+        Ok(())
+    })
+    .await?;
     world.ends_well().await
 }
 

@@ -181,7 +181,11 @@ async fn p3_a_configuration_that_returns_while_it_drains_takes_the_place_of_the_
 }
 
 async fn with_a_business_that_hangs(name: &str, mode: HeadersMode) -> Result<World> {
-    let patient = |business: &mut BusinessAt| business.timeout_ms = 60_000;
+    let patient = |business: &mut BusinessAt| {
+        business.timeout_ms = 60_000;
+        // So few that all of them can be called back while their claims last.
+        business.more = json!({"pending_calls": 1_000});
+    };
     let world = World::with_business(name, mode, &[], patient, Options::reloadable).await?;
     world.business.behave(&Temper { mode: Mode::Hang, ..Temper::default() }).await?;
     Ok(world)
