@@ -6,8 +6,8 @@ use harness::fault::{Fault, Requests};
 use harness::{demo, http, products, wait};
 use hyper::Method;
 use privatenumber_contract::{
-    CallState, CallView, CdrText, MaybeSent, NotSent, Outcome, ParkedReleaseAnswer, ParkedReleaseRequest, PushId,
-    Skipped, WaitFor, paths,
+    BusinessView, CallState, CallView, CdrText, MaybeSent, NotSent, Outcome, ParkedReleaseAnswer, ParkedReleaseRequest,
+    PushId, Skipped, WaitFor, paths,
 };
 use privatenumber_sim::business::{Mode, Temper};
 use privatenumber_sim::huawei::{Cdr, push_body};
@@ -22,6 +22,7 @@ in_both_modes!(
     p1_a_parked_cdr_is_corrected_and_released_and_called_back_once,
     p1_a_gateway_that_is_killed_with_its_works_brings_no_second_callback,
     p1_imported_cdrs_are_called_back_once,
+    p1_the_calls_of_a_paused_business_wait_and_are_called_back_once,
 );
 
 /// Requests for works.
@@ -300,5 +301,29 @@ async fn p1_imported_cdrs_are_called_back_once(mode: HeadersMode) -> Result<()> 
     let counts = world.business.counts().await?;
     ensure!((counts.total, counts.max_per_call) == (20, 1), "{counts:?}");
     ensure!(world.store.calls("").await?.iter().all(|call| call.push_id != PushId::from_bytes([0; 16])));
+    world.ends_well().await
+}
+
+async fn p1_the_calls_of_a_paused_business_wait_and_are_called_back_once(mode: HeadersMode) -> Result<()> {
+    let world = world("paused", mode, json!("deliver")).await?;
+    let business = async |action: &str| -> Result<BusinessView> {
+        let url = world.store.url(&format!("{}/{}:{action}", paths::BUSINESSES, demo::AK));
+        http::send_json(Method::POST, &url, &json!({})).await?.expect(200)?.json()
+    };
+    ensure!(business("pause").await?.paused_since.is_some());
+    world.push(&cdrs(5_100, 3)).await?;
+    let waiting = world.store.calls("state=waiting").await?;
+    ensure!(waiting.len() == 3 && waiting.iter().all(|call| call.wait.is_some_and(|w| w.waits_for == WaitFor::Paused)));
+    takes(&world, 2).await?;
+    ensure!(world.business.counts().await?.total == 0, "called back while it is paused");
+
+    ensure!(business("resume").await?.paused_since.is_none());
+    world.callbacks(3).await?;
+    // Huawei pushes them again, and the operator is not sure whether the first request arrived.
+    world.push(&cdrs(5_100, 3)).await?;
+    business("resume").await?;
+    world.settled_calls(3).await?;
+    takes(&world, 2).await?;
+    ensure!(world.business.counts().await?.total == 3);
     world.ends_well().await
 }
