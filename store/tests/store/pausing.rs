@@ -35,7 +35,7 @@ async fn p3_calls_of_a_paused_business_wait_and_become_works_when_it_resumes() {
     let one = store.call(&call_id("one")).await;
     assert_eq!((&one["state"], &one["outcome"]), (&json!("waiting"), &json!(null)));
     assert_eq!(one["wait"], json!({"waitsFor": "paused", "since": START, "due": null}));
-    let works = store.take(WORKER_1, 10).await;
+    let works = store.take(WORKER_2, 10).await;
     assert_eq!((&works["calls"], &works["worksWaiting"]), (&json!([]), &json!(0)));
     assert_eq!(store.get("/v1/businesses/CONFIGURED").await.expect(200), view(Some(START), 2));
     store.get("/metrics").await;
