@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use privatenumber_contract::{
     CallReport, CallResult, CallVerdict, Outcomes, OutcomesAnswer, Private, Push, PushAnswer, PushBatch,
-    PushBatchAnswer, PushResult, PushVerdict, Record, paths,
+    PushBatchAnswer, PushResult, PushVerdict, Record, WorkAnswer, WorkRequest, paths,
 };
 use serde_json::value::RawValue;
 use tokio::net::TcpSocket;
@@ -258,6 +258,7 @@ impl State {
             paths::PUSHES => self.record(&body),
             paths::PUSH_BATCHES => self.record_batch(&body),
             paths::OUTCOMES => self.outcomes(&body),
+            paths::WORK_TAKE => self.works(&body),
             // A mirror's path is that of the request that it is a copy of.
             _ if is_mirrored => {
                 self.count(|counts| {
@@ -329,6 +330,12 @@ impl State {
             counts.outcome_requests += 1;
         });
         json(&OutcomesAnswer { recorded, ..OutcomesAnswer::default() }).unwrap_or_else(|_| self.invalid())
+    }
+
+    /// Nothing waits. Filters ask every few seconds, also while another arm is measured.
+    fn works(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let Ok(WorkRequest { push_id, .. }) = serde_json::from_slice(body) else { return self.invalid() };
+        json(&WorkAnswer { push_id, calls: Vec::new(), works_waiting: 0 }).unwrap_or_else(|_| self.invalid())
     }
 
     /// The control's store is sent Huawei's own body, and answers as much as any other store does.
