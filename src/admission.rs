@@ -84,6 +84,11 @@ impl Account {
             && may_hold_more(held.bytes, most_bytes, placed.bytes, most_bytes, least_bytes)
     }
 
+    /// Whether `bytes` more fit into all that may be held.
+    fn has_room(&self, bytes: usize) -> bool {
+        fits(self.bytes.get(), bytes, self.most_bytes)
+    }
+
     fn take_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_add(bytes));
     }
@@ -125,9 +130,7 @@ impl Admission {
     /// Room for `calls` calls whose claim request has `bytes` bytes. Whose they are is not known yet.
     pub fn admit(&self, calls: usize, bytes: usize) -> Option<Permit> {
         let account = &self.0;
-        if !fits(account.calls.get(), calls, account.most_calls)
-            || !fits(account.bytes.get(), bytes, account.most_bytes)
-        {
+        if !fits(account.calls.get(), calls, account.most_calls) || !account.has_room(bytes) {
             return None;
         }
         account.calls.set(account.calls.get() + calls);
@@ -160,7 +163,7 @@ impl Admission {
 
     /// Whether `bytes` more fit into all that may be held, whichever pushes hold it.
     pub fn has_room(&self, bytes: usize) -> bool {
-        fits(self.0.bytes.get(), bytes, self.0.most_bytes)
+        self.0.has_room(bytes)
     }
 
     /// How many calls are pending.
@@ -195,9 +198,7 @@ impl BodyPermit {
             return true;
         }
         let account = &self.account;
-        if !fits(account.unfinished_bytes.get(), more, account.most_unfinished_bytes)
-            || !fits(account.bytes.get(), more, account.most_bytes)
-        {
+        if !fits(account.unfinished_bytes.get(), more, account.most_unfinished_bytes) || !account.has_room(more) {
             return false;
         }
         account.unfinished_bytes.set(account.unfinished_bytes.get() + more);

@@ -73,12 +73,14 @@ struct Untold {
     changed: RefCell<Vec<usize>>,
 }
 
-impl Default for Untold {
-    fn default() -> Self {
+impl Untold {
+    /// Nothing has moved.
+    fn new(config: &Config) -> Self {
+        let counted = config.businesses.all().iter().filter(|_| config.business_metrics);
         Self {
             counters: [const { Cell::new(0) }; Counter::ALL.len()],
             gauges: [const { Cell::new(0) }; Gauge::ALL.len()],
-            businesses: Vec::new(),
+            businesses: counted.map(|_| Default::default()).collect(),
             changed: RefCell::default(),
         }
     }
@@ -88,14 +90,12 @@ impl<H: Host> Worker<H> {
     /// A worker without work.
     pub fn new(config: Rc<Config>, host: H) -> Self {
         let now = host.now();
-        let counted = config.businesses.all().iter().filter(|_| config.business_metrics);
-        let untold = Untold { businesses: counted.map(|_| Default::default()).collect(), ..Untold::default() };
         let worker = Self {
             dispatcher: RefCell::new(Dispatcher::new(Rc::clone(&config))),
+            untold: Untold::new(&config),
             config,
             host,
             lately: Cell::new(now),
-            untold,
             gauges: Cell::default(),
             tell_at: Cell::default(),
             told_pending: Cell::default(),

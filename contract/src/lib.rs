@@ -33,7 +33,7 @@ pub use private::Private;
 pub use problem::{PROBLEM_CONTENT_TYPE, Problem};
 pub use push::{
     Application, CallReport, CallResult, CallVerdict, CdrText, Event, OnReplay, Parked, Push, PushAnswer, PushId,
-    PushIdError, Signature, Warning, WithoutBinding, hex,
+    PushIdError, Signature, Warning, WithoutBinding, hex, is_hex,
 };
 pub use record::Record;
 pub use release::{

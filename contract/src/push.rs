@@ -45,6 +45,11 @@ pub fn hex(bytes: &[u8; 16]) -> [u8; 32] {
     hex
 }
 
+/// Whether the text is what [`hex`] writes: 32 lower-case hex digits.
+pub fn is_hex(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A text that is not 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushIdError;
@@ -61,8 +66,7 @@ impl FromStr for PushId {
     type Err = PushIdError;
 
     fn from_str(text: &str) -> Result<Self, PushIdError> {
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 32 || !text.bytes().all(is_digit) {
+        if !is_hex(text) {
             return Err(PushIdError);
         }
         u128::from_str_radix(text, 16).map(|bits| Self(bits.to_be_bytes())).map_err(|_| PushIdError)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use privatenumber_contract::{
-    CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict, WorkAnswer,
+    CallResult, CallVerdict, PROBLEM_CONTENT_TYPE, PushAnswer, PushBatchAnswer, PushId, PushVerdict, WorkAnswer, is_hex,
 };
 
 use super::request::ClaimRequest;
@@ -87,7 +87,7 @@ pub(crate) fn batch(body: &[u8], is_further: impl Fn(PushId, usize) -> bool) -> 
 pub(crate) fn works(body: &[u8], push_id: PushId, most: usize) -> Option<WorkAnswer<'_>> {
     let answer: WorkAnswer<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let is_work = |call: &CallResult<'_>| {
-        is_call_id(&call.call_id)
+        is_hex(&call.call_id)
             && match call.verdict {
                 CallVerdict::Claimed => call.record.is_some(),
                 CallVerdict::Erased => true,
@@ -108,12 +108,7 @@ pub(crate) fn is_whole(calls: &[CallResult<'_>], request: &ClaimRequest) -> bool
         && calls
             .iter()
             .filter(|call| call.verdict == CallVerdict::Claimed)
-            .all(|call| call.record.is_some() && is_call_id(&call.call_id))
-}
-
-/// 32 lower-case hex digits, see [`privatenumber_contract::CallKey::id`].
-fn is_call_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            .all(|call| call.record.is_some() && is_hex(&call.call_id))
 }
 
 /// The claim at that place is for a call that is claimed already.
@@ -243,11 +238,11 @@ mod tests {
     #[test]
     fn a_text_of_another_form_never_becomes_a_header() {
         let (long, upper) = (format!("{CALL}0"), CALL.to_uppercase());
-        assert!(super::is_call_id(CALL));
+        assert!(super::is_hex(CALL));
         for call_id in
             ["", "c", &long, &upper, "00112233445566778899aabbccdd\r\nx:", "00112233445566778899aabbccddee\0"]
         {
-            assert!(!super::is_call_id(call_id), "{call_id}");
+            assert!(!super::is_hex(call_id), "{call_id}");
         }
     }
 

@@ -182,13 +182,16 @@ impl Claims {
     /// Queues a claim request whose answer was missed. Returns in how many milliseconds it is asked again.
     pub fn put_back(&mut self, mut request: ClaimRequest, missed: Missed, store: &config::Store, now: Now) -> u64 {
         request.attempts = request.attempts.saturating_add(1);
-        let [.., a, b, c, d] = *request.push_id().as_bytes();
-        let seed = u64::from(u32::from_be_bytes([a, b, c, d]));
         // A connection that was just being closed fails once: the first time there is nothing to wait for.
         let pause = if request.attempts == 1 && !missed.from_store {
             0
         } else {
-            backoff::pause(store.retry_initial_ms, store.retry_max_ms, request.attempts, seed)
+            backoff::pause(
+                store.retry_initial_ms,
+                store.retry_max_ms,
+                request.attempts,
+                backoff::seed(request.push_id()),
+            )
         };
         self.queue_retry(request, now.monotonic_ms.saturating_add(pause));
         pause

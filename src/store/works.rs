@@ -209,11 +209,9 @@ impl Works {
             }
             NoAnswer::Missed => (take.unknown, take.may_hold) = (0, true),
         }
-        let [.., a, b, c, d] = *take.push_id.as_bytes();
-        let seed = u64::from(u32::from_be_bytes([a, b, c, d]));
         let pause = match instead {
             NoAnswer::Unknown => UNKNOWN_MS,
-            _ => backoff::pause(store.retry_initial_ms, store.retry_max_ms, take.attempts, seed),
+            _ => backoff::pause(store.retry_initial_ms, store.retry_max_ms, take.attempts, backoff::seed(take.push_id)),
         };
         let due = now.monotonic_ms.saturating_add(pause);
         if take.may_hold {

@@ -412,51 +412,36 @@ impl Job {
                 }
                 let _ = reply.send(slots.into_iter().map(|slot| result(slot, metrics)).collect());
             }
-            Requested::Outcomes(slot, reply) => {
-                if let Some(Ok(done)) = &slot.result {
-                    metrics.outcomes_committed(&slot.work, done);
-                    report_refused(&slot.work, done);
-                }
-                let _ = reply.send(result(slot, metrics));
-            }
+            Requested::Outcomes(slot, reply) => send(slot, reply, metrics, |work, done| {
+                metrics.outcomes_committed(work, done);
+                report_refused(work, done);
+            }),
             Requested::Binding(slot, reply) => {
-                if let Some(Ok(done)) = &slot.result {
-                    metrics.binding_committed(done);
-                }
-                let _ = reply.send(result(*slot, metrics));
+                send(*slot, reply, metrics, |_, done| metrics.binding_committed(done));
             }
-            Requested::Release(slot, reply) => {
-                if let Some(Ok(results)) = &slot.result {
-                    metrics.calls_released(results);
-                }
-                let _ = reply.send(result(slot, metrics));
-            }
+            Requested::Release(slot, reply) => send(slot, reply, metrics, |_, done| metrics.calls_released(done)),
             Requested::ParkedRelease(slot, reply) => {
-                if let Some(Ok(released)) = &slot.result {
-                    metrics.parked_released(released);
-                }
-                let _ = reply.send(result(slot, metrics));
+                send(slot, reply, metrics, |_, done| metrics.parked_released(done));
             }
-            Requested::Import(slot, reply) => {
-                if let Some(Ok(done)) = &slot.result {
-                    metrics.calls_imported(done);
-                }
-                let _ = reply.send(result(slot, metrics));
-            }
-            Requested::Works(slot, reply) => {
-                if let Some(Ok(done)) = &slot.result {
-                    metrics.works_taken(done);
-                }
-                let _ = reply.send(result(slot, metrics));
-            }
-            Requested::Pause(slot, reply) => {
-                let _ = reply.send(result(slot, metrics));
-            }
-            Requested::Readiness(slot, reply) => {
-                let _ = reply.send(result(slot, metrics));
-            }
+            Requested::Import(slot, reply) => send(slot, reply, metrics, |_, done| metrics.calls_imported(done)),
+            Requested::Works(slot, reply) => send(slot, reply, metrics, |_, done| metrics.works_taken(done)),
+            Requested::Pause(slot, reply) => send(slot, reply, metrics, |_, _| {}),
+            Requested::Readiness(slot, reply) => send(slot, reply, metrics, |_, _| {}),
         }
     }
+}
+
+/// Sends what a work came to, once `count` has counted it if it was done.
+fn send<W: Work>(
+    slot: Slot<W>,
+    reply: oneshot::Sender<Outcome<W>>,
+    metrics: &Metrics,
+    count: impl FnOnce(&W, &W::Done),
+) {
+    if let Some(Ok(done)) = &slot.result {
+        count(&slot.work, done);
+    }
+    let _ = reply.send(result(slot, metrics));
 }
 
 /// What a work came to. One that was not tried has lost its requester, so nobody reads what is said of it.

@@ -15,6 +15,7 @@ use privatenumber_contract::{
 use serde_json::value::RawValue;
 
 use super::EngineError;
+use super::binding_rows::{bindings_of, joined};
 use super::import::apply_imports;
 use super::later_cdrs::LaterCdrs;
 use super::pause::{apply_pauses, go_on};
@@ -26,7 +27,6 @@ use super::work::{
     BindingDone, BindingWork, Bindings, CallDone, CallWork, NewCall, OutcomeResult, OutcomesDone, PushDone, PushWork,
     Slot, TextWork, Unit, Work,
 };
-use crate::record;
 
 /// Does `units` inside `transaction`, at the time `now_ms` (epoch milliseconds), and fills in their results. Remembers signatures for
 /// `replay_days` days. Returns the new events that it kept.
@@ -395,17 +395,6 @@ fn record_new<'w, T: Transaction>(
     Ok(met)
 }
 
-/// The bindings that are registered under these ids.
-pub(super) fn bindings_of<'i, T: Transaction>(
-    transaction: &mut T,
-    ids: impl Iterator<Item = Option<&'i str>>,
-) -> Result<Bindings, EngineError> {
-    let mut ids: Vec<&str> = ids.flatten().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() { Ok(Bindings::new()) } else { transaction.bindings(&ids) }
-}
-
 fn prepare<'w>(
     work: &'w PushWork,
     call: &'w NewCall,
@@ -413,14 +402,10 @@ fn prepare<'w>(
     paused: &HashSet<String>,
     now_ms: i64,
 ) -> Result<Prepared<'w>, EngineError> {
-    let binding = call.record.subscription_id.as_deref().and_then(|id| bindings.get(id));
-    let mut record = match binding {
-        Some(registered) => record::with_binding(&call.record, &registered.binding),
-        None => call.record.clone(),
-    };
-    record.updated_at = Some(now_ms);
+    let record = joined(&call.record, bindings, now_ms);
+    let is_bound = call.record.subscription_id.as_ref().is_some_and(|id| bindings.contains_key(id));
     let start = match work.without_binding {
-        _ if binding.is_some() => Start::Claimed,
+        _ if is_bound => Start::Claimed,
         WithoutBinding::Deliver => Start::Claimed,
         // Nothing can come that is worth waiting for.
         WithoutBinding::Hold(_) if !call.can_be_bound() => Start::Claimed,

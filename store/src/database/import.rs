@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use privatenumber_contract::{Outcome, OutcomeReport, Skipped, WaitFor};
 
 use super::EngineError;
-use super::apply::bindings_of;
+use super::binding_rows::{bindings_of, joined};
 use super::transaction::{CallRow, NOBODY, Transaction, WaitRow};
 use super::work::{Bindings, ImportDone, ImportWork, NewCall, Slot};
-use crate::record;
 
 /// A call that may be new, as it is recorded then.
 struct Prepared<'w> {
@@ -74,12 +73,7 @@ fn import<T: Transaction>(transaction: &mut T, work: &ImportWork, now_ms: i64) -
 }
 
 fn prepare<'w>(place: usize, call: &'w NewCall, bindings: &Bindings, now_ms: i64) -> Result<Prepared<'w>, EngineError> {
-    let binding = call.record.subscription_id.as_deref().and_then(|id| bindings.get(id));
-    let mut record = match binding {
-        Some(registered) => record::with_binding(&call.record, &registered.binding),
-        None => call.record.clone(),
-    };
-    record.updated_at = Some(now_ms);
+    let record = joined(&call.record, bindings, now_ms);
     let text = serde_json::to_string(&record).map_err(EngineError::corrupt)?;
     Ok(Prepared { place, call, ak: record.ak, record: text })
 }

@@ -1,6 +1,7 @@
 //! The database: commits works, answers queries. Knows no clock, no HTTP and no metrics; all SQL is in [`sqlite`].
 
 mod apply;
+mod binding_rows;
 mod group;
 mod import;
 mod keeping;

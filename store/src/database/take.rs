@@ -6,10 +6,9 @@ use privatenumber_contract::{CallVerdict, Private, PushId, Record, WorkRequest, 
 use serde_json::value::RawValue;
 
 use super::EngineError;
-use super::apply::bindings_of;
+use super::binding_rows::{bindings_of, joined};
 use super::transaction::{DueWork, GrantRow, Renewal, Transaction};
 use super::work::{Bindings, CallDone, Slot, WorksDone};
-use crate::record;
 
 /// What a work takes of an answer besides its record and its `ak`, bytes, and more.
 const ENTRY_BYTES: usize = 128;
@@ -185,14 +184,8 @@ impl Built {
 
 /// The record as it is now: with the newest row of the binding, else from the CDR.
 fn build(work: DueWork, call: Record, bindings: &Bindings, now_ms: i64) -> Result<Built, EngineError> {
-    let mut record = match call.subscription_id.as_deref().and_then(|id| bindings.get(id)) {
-        Some(registered) => record::with_binding(&call, &registered.binding),
-        None => {
-            let ak = call.ak.clone().or(work.ak);
-            Record { ak, ..call }
-        }
-    };
-    record.updated_at = Some(now_ms);
+    let call = Record { ak: call.ak.or(work.ak), ..call };
+    let record = joined(&call, bindings, now_ms);
     let text = serde_json::value::to_raw_value(&record).map_err(EngineError::corrupt)?;
     Ok(Built { call_id: work.call_id, ak: record.ak, record: text })
 }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::App;
-use super::body::{JsonBody, parse};
+use super::body::{JsonBody, invalid, parse};
 use super::problem::Refusal;
-use super::pushes::{invalid, note_clock, results, work};
+use super::pushes::{note_clock, results, work};
 use crate::database::{NotKept, PushDone, PushWork, WriteError};
 use crate::writer::QueueError;
 

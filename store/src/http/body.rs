@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use privatenumber_contract::PushIdError;
+use privatenumber_contract::{PushIdError, limits};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
@@ -88,6 +88,26 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusa
         });
     }
     serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, error))
+}
+
+/// What arrived is JSON, and not what belongs here; `detail` says where and why, without values.
+pub(super) fn invalid(detail: String) -> Refusal {
+    Refusal::new(Kind::InvalidBody, detail)
+}
+
+/// Checks a text that may be left out; `name` is where it stands in the body.
+///
+/// # Errors
+/// 422 where it is empty, longer than [`limits::KEY_PART_BYTES`], or holds a NUL.
+pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
+    match text {
+        Some("") => Err(invalid(format!("`{name}`: empty; give a value or leave it out"))),
+        Some(text) if text.len() > limits::KEY_PART_BYTES => {
+            Err(invalid(format!("`{name}`: longer than {} bytes", limits::KEY_PART_BYTES)))
+        }
+        Some(text) if text.contains('\0') => Err(invalid(format!("`{name}`: holds the character U+0000"))),
+        _ => Ok(()),
+    }
 }
 
 fn check_headers(headers: &HeaderMap, limits: &BodyLimits) -> Result<(), Refusal> {

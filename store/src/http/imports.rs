@@ -11,11 +11,9 @@ use privatenumber_cdr::{Unusable, read_cdr};
 use privatenumber_contract::{CdrText, ImportAnswer, ImportRequest, ImportResult, Private, limits};
 use serde_json::value::RawValue;
 
-use super::body::JsonBody;
+use super::body::{JsonBody, check_text, invalid};
 use super::problem::Refusal;
-use super::pushes::invalid;
 use super::query::Parameters;
-use super::releases::check_text;
 use super::{App, json};
 use crate::database::{ImportDone, ImportWork, NewCall, NotKept};
 

@@ -8,16 +8,14 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use privatenumber_contract::paths::COMMITTED_HEADER;
 use privatenumber_contract::{
-    Application, CallResult, Outcomes, Private, Push, PushAnswer, Signature, WithoutBinding, limits,
+    Application, CallResult, Outcomes, Private, Push, PushAnswer, Signature, WithoutBinding, is_hex, limits,
 };
 
-use super::body::JsonBody;
-use super::problem::{Kind, Refusal};
+use super::body::{JsonBody, invalid};
+use super::problem::Refusal;
 use super::{App, json};
 use crate::database::{CallDone, NotKept, PushWork, SCHEMES};
 
-/// Digits of the hash of what a signature covered.
-const HASH_DIGITS: usize = 32;
 /// How long a call may wait for its binding: up to a week.
 const HOLD_SECONDS: RangeInclusive<u32> = 1..=604_800;
 
@@ -70,8 +68,7 @@ pub(super) fn work(push: &Push<'_>) -> Result<PushWork, NotKept> {
         if !SCHEMES.contains(&scheme.as_ref()) {
             return Err(NotKept("`signature.scheme`: has to be aksk or wsse".to_owned()));
         }
-        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if hash.len() != HASH_DIGITS || !hash.bytes().all(is_digit) {
+        if !is_hex(hash) {
             return Err(NotKept("`signature.hash`: has to be 32 lower-case hex digits".to_owned()));
         }
     }
@@ -93,8 +90,4 @@ pub(super) async fn outcomes(State(app): State<Arc<App>>, request: Request) -> R
     }
     let done = app.writer.outcomes(outcomes, body.into_share()).await?;
     json(StatusCode::OK, &done.answer)
-}
-
-pub(super) fn invalid(detail: String) -> Refusal {
-    Refusal::new(Kind::InvalidBody, detail)
 }

@@ -10,12 +10,11 @@ use axum::response::Response;
 use privatenumber_cdr::read_cdr;
 use privatenumber_contract::{
     CallState, ParkedReleaseAnswer, ParkedReleaseRequest, RefusedRelease, ReleaseAnswer, ReleaseFilter, ReleaseRequest,
-    limits,
+    is_hex, limits,
 };
 
-use super::body::JsonBody;
+use super::body::{JsonBody, check_text, invalid};
 use super::problem::{Kind, Refusal};
-use super::pushes::invalid;
 use super::query::Parameters;
 use super::{App, json};
 use crate::database::{
@@ -66,9 +65,7 @@ fn checked(call_ids: Vec<String>) -> Result<Vec<String>, Refusal> {
     if length > most {
         return Err(invalid(format!("`callIds`: has {length} entries, may have {most}; split the request")));
     }
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let is_id = |id: &String| id.len() == 32 && id.bytes().all(is_digit);
-    if let Some(index) = call_ids.iter().position(|id| !is_id(id)) {
+    if let Some(index) = call_ids.iter().position(|id| !is_hex(id)) {
         return Err(invalid(format!("`callIds[{index}]`: not the id of a call, which is 32 lower-case hex digits")));
     }
     let mut seen = HashSet::with_capacity(length);
@@ -113,17 +110,6 @@ async fn matching(app: &App, filter: &ReleaseFilter) -> Result<Vec<String>, Refu
         to: *to,
     };
     Ok(app.database.releasable(&filter, *most, app.clock.now_ms()).await?)
-}
-
-pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {
-    match text {
-        Some("") => Err(invalid(format!("`{name}`: empty; give a value or leave it out"))),
-        Some(text) if text.len() > limits::KEY_PART_BYTES => {
-            Err(invalid(format!("`{name}`: longer than {} bytes", limits::KEY_PART_BYTES)))
-        }
-        Some(text) if text.contains('\0') => Err(invalid(format!("`{name}`: holds the character U+0000"))),
-        _ => Ok(()),
-    }
 }
 
 /// Why a call is not released: its state, and what to do instead.

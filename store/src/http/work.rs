@@ -7,9 +7,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use privatenumber_contract::{WorkAnswer, WorkRequest, limits};
 
-use super::body::JsonBody;
+use super::body::{JsonBody, invalid};
 use super::problem::Refusal;
-use super::pushes::{invalid, results};
+use super::pushes::results;
 use super::{App, json};
 
 pub(super) async fn take(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
