@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use privatenumber_contract::{CallState, CallView, ParkedView};
 
-use crate::calls::{Cdr, Fate};
+use crate::calls::{Attempt, Cdr, Fate};
 use crate::journal::Kill;
 use crate::tally::Tally;
 
@@ -124,13 +124,16 @@ fn judge(call: &CallView, cdr: &Cdr, business: Option<usize>, evidence: Evidence
     }
 }
 
-/// Whether a gateway that the call was pushed to before its claim was killed after it.
+/// Whether a gateway was killed that had the call: after the call was pushed to it, and before it must have had an outcome.
+///
+/// `received_at` is the store's reckoning, its own time less the push's age when the request left. A request that was held up on its way is
+/// committed later, perhaps after the death of its gateway, and `received_at` is then as much too late.
 fn is_explained(call: &CallView, cdr: &Cdr, kills: &[Kill]) -> bool {
-    let holders = cdr.attempts().into_iter().filter(|attempt| attempt.began_at <= call.received_at);
-    let after_claim = call.received_at..=call.received_at.saturating_add(LONGEST_PENDING_MS);
-    holders
-        .map(|attempt| attempt.gateway)
-        .any(|gateway| kills.iter().any(|kill| kill.gateway == gateway && after_claim.contains(&kill.dead_at)))
+    let latest = call.received_at.saturating_add(LONGEST_PENDING_MS);
+    let had_it = |attempt: &Attempt| attempt.began_at <= call.received_at;
+    cdr.attempts().iter().filter(|attempt| had_it(attempt)).any(|attempt| {
+        kills.iter().any(|kill| kill.gateway == attempt.gateway && (attempt.began_at..=latest).contains(&kill.dead_at))
+    })
 }
 
 fn session_id(raw: &str) -> Option<String> {

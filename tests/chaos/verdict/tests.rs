@@ -132,6 +132,19 @@ fn p3_only_the_death_of_a_gateway_that_had_the_call_explains_unknown() {
 }
 
 #[test]
+fn p3_a_claim_that_is_committed_after_the_death_of_its_gateway_is_explained() {
+    let held_up = CallView { received_at: 4_000, recorded_at: 4_005, ..call("a", CallState::Unknown) };
+    let judge = |gateway, dead_at| {
+        let kill = Kill { gateway, dead_at, pending_calls: None };
+        judge(vec![cdr("a", Some(0))], std::slice::from_ref(&held_up), &[Tally::default()], &[kill])
+    };
+    assert!(judge(1, 3_000).is_empty());
+    for (gateway, dead_at) in [(0, 3_000), (1, 900), (1, 70_000)] {
+        assert_only(&judge(gateway, dead_at), "P3 accounted: unknown though");
+    }
+}
+
+#[test]
 fn p3_more_unknown_calls_than_were_pending_are_found() {
     let names: Vec<_> = (0..150).map(|number| number.to_string()).collect();
     let calls: Vec<_> = names.iter().map(|name| call(name, CallState::Unknown)).collect();
